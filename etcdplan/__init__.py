@@ -1,0 +1,3 @@
+"""Plan and apply for the etcd clusters behind Kubernetes."""
+
+__version__ = "0.1.0"
