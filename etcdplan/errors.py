@@ -1,14 +1,14 @@
 """What can go wrong, and the exit code of each.
 
-    EtcdplanError            1   an error; the base of all
-    ├── SpecError            1   the spec, or a file that it names, is not valid
-    ├── StaleError           3   the plan no longer fits reality, or its digest differs
-    ├── LockHeldError        4   another apply holds the cluster
-    ├── RefusedError         5   a guard refuses; nothing was done
-    ├── StoppedError         6   stopped or failed at a checkpoint; state known, resumable
-    ├── OutcomeUnknownError  7   an effect's outcome could not be determined
-    ├── UnobservedError      8   a host or fact that is needed could not be observed
-    └── UsageError          64   the command line makes no sense
+EtcdplanError            1   an error; the base of all
+├── SpecError            1   the spec, or a file that it names, is not valid
+├── StaleError           3   the plan no longer fits reality, or its digest differs
+├── LockHeldError        4   another apply holds the cluster
+├── RefusedError         5   a guard refuses; nothing was done
+├── StoppedError         6   stopped or failed at a checkpoint; state known, resumable
+├── OutcomeUnknownError  7   an effect's outcome could not be determined
+├── UnobservedError      8   a host or fact that is needed could not be observed
+└── UsageError          64   the command line makes no sense
 """
 
 from typing import Final

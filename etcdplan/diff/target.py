@@ -1,0 +1,176 @@
+"""What a spec asks of each host, spelled out in the model's own terms.
+
+Pure: it takes the spec and the fingerprint of the CA certificate that the spec names.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from etcdplan.model.identity import bootstrap_ids
+from etcdplan.model.state import Settings, api_server_unit
+from etcdplan.spec.models import LoadBalancer, Spec
+
+PKI = "/etc/etcdplan/pki"
+CA_FILE = f"{PKI}/ca.crt"
+API_SERVER_CN = "kube-apiserver-etcd-client"
+
+
+def leaf_files(leaf: str) -> tuple[str, str]:
+    """Return the paths of a leaf's certificate and key on its host."""
+    return f"{PKI}/{leaf}/tls.crt", f"{PKI}/{leaf}/tls.key"
+
+
+@dataclass(frozen=True, slots=True)
+class LeafTarget:
+    """A certificate that a host must have. Times are in seconds."""
+
+    name: str
+    common_name: str
+    sans: tuple[str, ...]
+    usages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberTarget:
+    """A member as it must be; `settings` are those that a member with data reads."""
+
+    name: str
+    host: str
+    peer_url: str
+    client_url: str
+    settings: Settings
+    leafs: tuple[LeafTarget, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServerTarget:
+    """An API server as it must be; `settings` lack `etcd-servers`, which follows the membership."""
+
+    name: str
+    host: str
+    unit: str
+    member: str | None
+    settings: Settings
+    leafs: tuple[LeafTarget, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Everything that the spec asks for. `members` is by peer URL; `ca` is empty when TLS is off."""
+
+    cluster: str
+    version: str
+    members: Mapping[str, MemberTarget]
+    api_servers: Mapping[str, ApiServerTarget]
+    connect: str
+    load_balancer: str | None
+    ca: str
+    token: str
+    renew_before: int
+    leaf_lifetime: int
+    allow_outage: bool
+    initial_cluster: str
+    founding_id: int
+    """The ID that the cluster will have when it is bootstrapped from this spec."""
+
+    @property
+    def member_hosts(self) -> Mapping[str, MemberTarget]:
+        """Return the members by the host that they live on."""
+        return {member.host: member for member in self.members.values()}
+
+    def hosts(self) -> tuple[str, ...]:
+        """Return every host that the spec names, members' first."""
+        named = [member.host for member in self.members.values()]
+        named += [server.host for server in self.api_servers.values()]
+        return tuple(dict.fromkeys(named))
+
+
+def _url(scheme: str, host: str, port: int) -> str:
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def _listen(scheme: str, host: str, port: int) -> str:
+    """Return a listen URL; etcd listens on addresses, not on names (etcd `embed`, checkBindURLs)."""
+    is_address = ":" in host or host.replace(".", "").isdigit()
+    return _url(scheme, host if is_address else "0.0.0.0", port)  # noqa: S104
+
+
+def build_target(spec: Spec, *, ca: str) -> Target:
+    """Spell a spec out. `ca` is the SPKI fingerprint (SHA-256, hex) of the CA's certificate, empty without TLS."""
+    body = spec.spec
+    etcd, tls = body.etcd, body.tls
+    managed = tls.mode == "managed"
+    scheme = "https" if managed else "http"
+    connect = body.api_servers.connect
+    balancer = connect.load_balancer if isinstance(connect, LoadBalancer) else None
+    members: dict[str, MemberTarget] = {}
+    for member in body.members:
+        peer, client = (_url(scheme, member.host, port) for port in (member.peer_port, member.client_port))
+        settings = {
+            "name": member.name,
+            "data-dir": etcd.data_dir,
+            "listen-peer-urls": _listen(scheme, member.host, member.peer_port),
+            "listen-client-urls": _listen(scheme, member.host, member.client_port),
+            "advertise-client-urls": client,
+            "heartbeat-interval": str(etcd.heartbeat_interval),
+            "election-timeout": str(etcd.election_timeout),
+            "quota-backend-bytes": str(etcd.quota_backend),
+            **({"wal-dir": etcd.wal_dir} if etcd.wal_dir else {}),
+            **(_member_tls() if managed else {}),
+            **etcd.extra_args,
+        }
+        local = {member.host, "localhost", "127.0.0.1"}
+        entry = {balancer.split("://", 1)[1].rsplit(":", 1)[0].strip("[]")} if balancer else set()
+        both = ("client", "server")
+        leafs = (
+            LeafTarget("server", member.name, tuple(sorted(local | entry)), both),
+            LeafTarget("peer", member.name, tuple(sorted(local)), both),
+        )
+        members[peer] = MemberTarget(
+            member.name, member.host, peer, client, settings, leafs if managed else ()
+        )
+    servers = {}
+    for instance in body.api_servers.instances:
+        leaf = f"apiserver-{instance.name}"
+        certificate, key = leaf_files(leaf)
+        files = {"etcd-cafile": CA_FILE, "etcd-certfile": certificate, "etcd-keyfile": key} if managed else {}
+        servers[instance.name] = ApiServerTarget(
+            instance.name,
+            instance.host,
+            api_server_unit(instance.name),
+            instance.member,
+            {**files, **body.api_servers.flags},
+            (LeafTarget(leaf, API_SERVER_CN, (), ("client",)),) if managed else (),
+        )
+    token = f"etcdplan-{spec.metadata.name}"
+    everyone = ",".join(f"{member.name}={member.peer_url}" for member in members.values())
+    return Target(
+        cluster=spec.metadata.name,
+        version=etcd.version,
+        members=members,
+        api_servers=servers,
+        connect="all" if isinstance(connect, LoadBalancer) else connect,
+        load_balancer=balancer,
+        ca=ca,
+        token=token,
+        renew_before=tls.renew_before // 1000,
+        leaf_lifetime=tls.validity // 1000,
+        allow_outage=etcd.allow_outage,
+        initial_cluster=everyone,
+        founding_id=bootstrap_ids({"initial-cluster": everyone, "initial-cluster-token": token})[0],
+    )
+
+
+def _member_tls() -> dict[str, str]:
+    server, server_key = leaf_files("server")
+    peer, peer_key = leaf_files("peer")
+    return {
+        "cert-file": server,
+        "key-file": server_key,
+        "trusted-ca-file": CA_FILE,
+        "client-cert-auth": "true",
+        "peer-cert-file": peer,
+        "peer-key-file": peer_key,
+        "peer-trusted-ca-file": CA_FILE,
+        "peer-client-cert-auth": "true",
+    }

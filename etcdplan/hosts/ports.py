@@ -1,0 +1,231 @@
+"""How the rest of etcdplan sees a host: three small interfaces that every runtime and transport offers.
+
+`HostReader` looks, `HostStore` keeps etcdplan's own files, `HostEffects` changes things. The real ones live in
+`hosts/` and `transport/`; the tests have a fake world behind the same interfaces.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from etcdplan.errors import EtcdplanError, OutcomeUnknownError
+from etcdplan.model.facts import Fact
+from etcdplan.model.state import Data, Settings, Unit
+
+STATE_DIR = "/var/lib/etcdplan"
+"""Where a host keeps its record, the lock, the journal and the claims of effects."""
+
+
+class HostUnreachable(EtcdplanError):
+    """The host does not answer; nothing is known of what is on it."""
+
+    exit_code = 8
+
+
+class HostRefused(EtcdplanError):
+    """The host definitely did not do what was asked: a full disk, a missing permission, a process that did not start."""
+
+    exit_code = 6
+
+
+class Fenced(EtcdplanError):
+    """Another controller has taken over; this one must not change anything any more."""
+
+    exit_code = 4
+
+
+class HostOutcomeUnknown(OutcomeUnknownError):
+    """The connection broke after the request left; whether the effect happened must be observed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeafFile:
+    """A certificate as it lies on a host; the key never leaves the host, only whether it fits does."""
+
+    certificate_pem: bytes
+    key_matches: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HostReport:
+    """What files and processes say. `record` is the raw content of the host's record, `trust` of its CA bundle.
+
+    `leafs` has an entry for every directory of the host's PKI. `started` of processes is unix seconds on the
+    controller's clock. `free_bytes` is the space left for data, or None.
+    """
+
+    etcd: Unit
+    data: Fact[Data]
+    leafs: Mapping[str, Fact[LeafFile]]
+    trust: Fact[bytes]
+    record: Fact[bytes]
+    api_servers: Mapping[str, Unit]
+    free_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedMember:
+    """One entry of a member list as a server gave it."""
+
+    id: int
+    name: str
+    peer_urls: tuple[str, ...]
+    client_urls: tuple[str, ...]
+    is_learner: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdReport:
+    """What one etcd says of itself and of the cluster. `serves`: a voter answered a linearizable read.
+
+    `confirmed` says that the member list was read linearizably; a process without quorum gives its own, maybe old, one.
+    `errors` are the server's own words (`etcdserver: no leader`, alarms).
+    """
+
+    cluster_id: int
+    member_id: int
+    version: str
+    leader_id: int
+    is_learner: bool
+    serves: bool
+    confirmed: bool
+    members: tuple[ListedMember, ...]
+    errors: tuple[str, ...] = ()
+
+
+class HostReader(Protocol):
+    """Looks at one host and never changes anything."""
+
+    @property
+    def address(self) -> str:
+        """The host's address, as the spec or the member list names it."""
+        ...
+
+    def inspect(self, *, timeout: float) -> HostReport:
+        """Return what is on the host; raise `HostUnreachable`. Parts that cannot be read are unknown facts."""
+        ...
+
+    def ask_etcd(self, client_url: str, *, timeout: float) -> EtcdReport | None:
+        """Ask the etcd at `client_url` through this host; None when it does not answer in time."""
+        ...
+
+
+class HostStore(Protocol):
+    """etcdplan's own directory on a host; names are relative paths of plain words and slashes."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's content, None when there is none; raise `HostUnreachable`."""
+        ...
+
+    def names(self, directory: str) -> tuple[str, ...]:
+        """Return the names in a directory, sorted; empty when there is none."""
+        ...
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file atomically (0600, synced); raise `HostRefused` or `HostUnreachable`."""
+        ...
+
+    def append(self, name: str, content: bytes) -> None:
+        """Append to a file and sync it."""
+        ...
+
+    def exclusive(self, *, timeout: float) -> AbstractContextManager[None]:
+        """Hold the host's guard: no effect and no other holder runs meanwhile; raise `HostRefused` after `timeout`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What an effect must show on the host: the fencing token, and an ID that is used only once."""
+
+    token: int
+    effect_id: str
+
+
+class HostEffects(Protocol):
+    """Changes one host, or the cluster through it.
+
+    Every method checks under the host's guard that `claim.token` is the host's newest token (`Fenced` otherwise) and
+    that the effect ID was never claimed before. `HostRefused` and the transport's rejections mean that nothing
+    happened, `HostOutcomeUnknown` that it may have. All return only when the effect is there (a stopped process is
+    gone, a started one exists).
+    """
+
+    def write_settings(self, claim: Claim, unit: str, settings: Settings) -> None:
+        """Write a unit's settings to its file; for an API server only the `etcd-*` ones are replaced."""
+        ...
+
+    def start(self, claim: Claim, unit: str) -> None:
+        """Release a held unit and start it with the settings on disk."""
+        ...
+
+    def stop(self, claim: Claim, unit: str) -> None:
+        """Stop a unit (SIGTERM, after a grace period SIGKILL) and wait until it is gone."""
+        ...
+
+    def hold(self, claim: Claim, unit: str) -> None:
+        """Stop a unit and keep it from starting."""
+        ...
+
+    def set_data_aside(self, claim: Claim) -> None:
+        """Rename etcd's data within its directory, to a name that no etcd reads; delete nothing."""
+        ...
+
+    def make_leaf_key(self, claim: Claim, leaf: str) -> bytes:
+        """Make a new private key for a leaf beside the one in use; return a signing request (PEM)."""
+        ...
+
+    def install_leaf(self, claim: Claim, leaf: str, certificate_pem: bytes) -> None:
+        """Put the new key and this certificate in the place of the old pair, with one rename."""
+        ...
+
+    def install_trust(self, claim: Claim, bundle_pem: bytes) -> None:
+        """Write the CA bundle."""
+        ...
+
+    def write_record(self, claim: Claim, record: bytes) -> None:
+        """Write the host's record of its cluster."""
+        ...
+
+    def forget_record(self, claim: Claim) -> None:
+        """Take the host's record away."""
+        ...
+
+    def member_add(self, claim: Claim, client_url: str, peer_url: str) -> None:
+        """Add a learner, calling the etcd at `client_url` through this host."""
+        ...
+
+    def member_promote(self, claim: Claim, client_url: str, member_id: int) -> None:
+        """Promote a learner."""
+        ...
+
+    def member_remove(self, claim: Claim, client_url: str, member_id: int) -> None:
+        """Remove a member."""
+        ...
+
+    def move_leader(self, claim: Claim, client_url: str, member_id: int) -> None:
+        """Hand the leadership over; `client_url` must be the leader's."""
+        ...
+
+
+class ManagedHost(HostReader, Protocol):
+    """A host with all three sides."""
+
+    @property
+    def store(self) -> HostStore:
+        """The host's own directory."""
+        ...
+
+    @property
+    def effects(self) -> HostEffects:
+        """What can be changed."""
+        ...
+
+
+class Hosts(Protocol):
+    """Where hosts come from: the transport."""
+
+    def host(self, address: str) -> ManagedHost:
+        """Return the host with that address; no connection is made yet, and nothing is raised."""
+        ...

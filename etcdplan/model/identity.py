@@ -1,0 +1,35 @@
+"""The identities that etcd computes for itself.
+
+Source: etcd `server/etcdserver/api/membership`, `computeMemberID` and `genID`: a bootstrapped member's ID hashes its
+sorted peer URLs and the cluster token, the cluster's ID hashes the sorted member IDs; nothing is random.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from etcdplan.model.state import Settings
+
+
+def member_id(peer_urls: Iterable[str], token: str) -> int:
+    """Return the ID of a member at bootstrap."""
+    digest = hashlib.sha1(("".join(sorted(peer_urls)) + token).encode(), usedforsecurity=False).digest()
+    return int.from_bytes(digest[:8])
+
+
+def cluster_id(member_ids: Iterable[int]) -> int:
+    """Return the ID of the cluster that those members bootstrap."""
+    data = b"".join(number.to_bytes(8) for number in sorted(member_ids))
+    return int.from_bytes(hashlib.sha1(data, usedforsecurity=False).digest()[:8])
+
+
+def initial_cluster(settings: Settings) -> Mapping[str, str]:
+    """Parse `initial-cluster` into peer URL to name; empty when it is not set."""
+    pairs = (entry.split("=", 1) for entry in settings.get("initial-cluster", "").split(",") if "=" in entry)
+    return {url: name for name, url in pairs}
+
+
+def bootstrap_ids(settings: Settings) -> tuple[int, Mapping[str, int]]:
+    """Return the cluster ID and the member IDs by peer URL that an empty etcd with these settings would found."""
+    token = settings.get("initial-cluster-token", "etcd-cluster")
+    ids = {url: member_id([url], token) for url in initial_cluster(settings)}
+    return cluster_id(ids.values()), ids

@@ -1,0 +1,139 @@
+"""What follows from processes and quorum: who serves, who leads, which API server is ready.
+
+`lose` takes away at once what can no longer be; `settle` also gives what time alone heals (a started member comes up,
+a learner catches up, a leader is elected). Steps wait for the second; a crash may see the first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from etcdplan.model.facts import Fact, known
+from etcdplan.model.identity import bootstrap_ids, initial_cluster
+from etcdplan.model.quorum import quorum
+from etcdplan.model.state import Host, Member, Membership, State, Unit, host_of
+
+
+def lose(state: State) -> State:
+    """Return the state without what an effect just made impossible."""
+    return _follow(state, gains=False)
+
+
+def settle(state: State) -> State:
+    """Return the state after time has healed what it heals by itself. Settling twice changes nothing."""
+    return _follow(_appear(state), gains=True)
+
+
+def _runs_as(host: Host | None, member: Member) -> bool | None:
+    """Whether the host runs this member's etcd; None when the host cannot be asked."""
+    if host is None or host.unreachable or host.etcd.process.is_unknown or host.data.is_unknown:
+        return None
+    process, data = host.etcd.process.value, host.data.value
+    return process is not None and not process.hung and data is not None and data.member_id == member.id
+
+
+def _follow(state: State, *, gains: bool) -> State:
+    membership = state.membership.value
+    if membership is None:
+        return _api_servers(state, frozenset(), gains=gains)
+    runs: dict[str, bool] = {}
+    for url, member in membership.members.items():
+        seen = _runs_as(state.hosts.get(host_of(url)), member)
+        runs[url] = member.serving if seen is None else seen
+    voters = [member for member in membership.members.values() if not member.learner]
+    holds = sum(runs[member.peer_url] for member in voters) > len(voters) // 2
+    members = {
+        url: _serve(state, member, runs[url] and holds and (gains or member.serving))
+        for url, member in membership.members.items()
+    }
+    if any(members[url] is not member for url, member in membership.members.items()):
+        membership = replace(membership, members=members)
+        state = replace(state, membership=Fact(membership))
+    state = _etcd_answers(state, membership)
+    serving = sorted(member.peer_url for member in membership.voters() if member.serving)
+    leader = state.leader
+    if leader not in serving:
+        leader = serving[0] if serving and gains else None
+    if leader != state.leader:
+        state = replace(state, leader=leader)
+    clients = frozenset(url for member in membership.voters() if member.serving for url in member.client_urls)
+    return _api_servers(state, clients, gains=gains)
+
+
+def _serve(state: State, member: Member, serving: bool) -> Member:
+    """Return the member as serving or not; one that serves has published its name and client URLs."""
+    if serving == member.serving:
+        return member
+    if not serving:
+        return replace(member, serving=False)
+    host = state.hosts.get(host_of(member.peer_url))
+    process = host.etcd.process.value if host else None
+    if process is None:
+        return replace(member, serving=True)
+    urls = tuple(process.settings.get("advertise-client-urls", "").split(","))
+    return replace(member, serving=True, name=process.settings.get("name", ""), client_urls=urls)
+
+
+def _etcd_answers(state: State, membership: Membership) -> State:
+    for url, member in membership.members.items():
+        host = state.hosts.get(host_of(url))
+        if host is None or not member.serving:
+            continue
+        process = host.etcd.process.value
+        if process is not None and not process.answering:
+            unit = replace(host.etcd, process=known(replace(process, answering=True)))
+            state = state.with_host(replace(host, etcd=unit))
+    return state
+
+
+def _api_servers(state: State, clients: frozenset[str], *, gains: bool) -> State:
+    """An API server is ready when one of its endpoints is a serving voter, or a load balancer before a quorum."""
+    for host in state.hosts.values():
+        changed: dict[str, Unit] = {}
+        for name, unit in host.api_servers.items():
+            process = unit.process.value
+            if process is None or process.hung:
+                continue
+            endpoints = process.settings.get("etcd-servers", "").split(",")
+            reach = any(url in clients or (clients and host_of(url) not in state.hosts) for url in endpoints)
+            ready = reach and (gains or process.answering)
+            if ready != process.answering:
+                changed[name] = replace(unit, process=known(replace(process, answering=ready)))
+        if changed:
+            state = state.with_host(replace(host, api_servers={**host.api_servers, **changed}))
+    return state
+
+
+def _appear(state: State) -> State:
+    """A cluster nobody could be asked about answers once a quorum of its members runs."""
+    if state.membership.value is not None:
+        return state
+    expected = state.last_seen if state.membership.is_unknown else None
+    candidate = expected or _founded(state)
+    if candidate is None:
+        return state
+    running = {
+        url: replace(member, serving=_runs_as(state.hosts.get(host_of(url)), member) is True)
+        for url, member in candidate.members.items()
+    }
+    if not quorum(replace(candidate, members=running)).holds:
+        return state
+    silent = {url: replace(member, serving=False) for url, member in candidate.members.items()}
+    return replace(state, membership=Fact(replace(candidate, members=silent)))
+
+
+def _founded(state: State) -> Membership | None:
+    """The member list that a static bootstrap gives, from the settings of an etcd that runs with it."""
+    for host in state.hosts.values():
+        process = host.etcd.process.value
+        if process is None or process.settings.get("initial-cluster-state") != "new":
+            continue
+        cluster, ids = bootstrap_ids(process.settings)
+        names: Mapping[str, str] = initial_cluster(process.settings)
+        return Membership(
+            cluster,
+            {
+                url: Member(ids[url], name, url, (), learner=False, serving=False)
+                for url, name in names.items()
+            },
+        )
+    return None

@@ -1,0 +1,194 @@
+"""One immutable model of a cluster: filled by `observe`, moved forward by effects.
+
+Everything is indexed by name: hosts by address, members by peer URL, API servers by instance name. Member IDs, leaders
+and times are facts of the state and never part of a step's identity.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from etcdplan.model.facts import ABSENT, Fact, UnknownFact
+
+Settings = Mapping[str, str]
+"""Effective settings of a process: flag name without dashes to value. Never changed in place."""
+
+ETCD = "etcd"
+"""The unit name of a host's etcd; API servers have `apiserver/NAME`."""
+
+
+def api_server_unit(name: str) -> str:
+    """Return the unit name of an API server."""
+    return f"apiserver/{name}"
+
+
+def steady(settings: Settings) -> Settings:
+    """Return the settings that a process with data reads.
+
+    `initial-*` is read only by an etcd that starts empty (etcd: `--initial-cluster` and the like are ignored once a
+    WAL exists), so a difference there never asks for a restart.
+    """
+    return {flag: value for flag, value in settings.items() if not flag.startswith("initial-")}
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A running process.
+
+    `settings` are those that it was started with, `started` is unix seconds, `answering` says that an etcd answered
+    its Status call or an API server its `/readyz`; `hung` that it is old enough to answer, the cluster has quorum, and
+    it does not.
+    """
+
+    settings: Settings
+    answering: bool
+    hung: bool = False
+    version: str = ""
+    started: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """An etcd or an API server on a host: what its files say, and what runs.
+
+    `held` means that it is kept from starting; `failing` that its supervisor gave up after repeated failures to run.
+    """
+
+    settings: Fact[Settings] = ABSENT
+    process: Fact[Process] = ABSENT
+    held: bool = False
+    failing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What a data directory holds: the identity that is written in its WAL, or `foreign`, a description.
+
+    Source: etcd `server/storage/wal/wal.go`, every segment starts with a metadata record.
+    """
+
+    cluster_id: int
+    member_id: int
+    foreign: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A certificate as it lies on a host. `issuer` is the CA's SPKI fingerprint when that CA signed it, else empty."""
+
+    issuer: str
+    sans: tuple[str, ...]
+    usages: tuple[str, ...]
+    key_matches: bool
+    not_after: int = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A host's memory of the cluster that it is part of, for the time when no member answers."""
+
+    cluster: str
+    cluster_id: int
+    hosts: tuple[str, ...] = field(default=(), compare=False)
+    members: Mapping[str, "Member"] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One machine."""
+
+    address: str
+    etcd: Unit = Unit()
+    data: Fact[Data] = ABSENT
+    leafs: Mapping[str, Fact[Leaf]] = field(default_factory=dict)
+    trust: Fact[tuple[str, ...]] = ABSENT
+    record: Fact[Record] = ABSENT
+    api_servers: Mapping[str, Unit] = field(default_factory=dict)
+    unreachable: str = ""
+    """Why the host does not answer; empty when it does. Then every fact above is unknown."""
+
+    def leaf(self, name: str) -> Fact[Leaf]:
+        """Return what is known of one certificate of this host."""
+        if self.unreachable:
+            return Fact(None, why=self.unreachable, name=f"host/{self.address}")
+        return self.leafs.get(name, ABSENT)
+
+    def unit(self, name: str) -> Unit:
+        """Return a unit by name; an API server that the host does not have is an empty unit."""
+        if name == ETCD:
+            return self.etcd
+        if self.unreachable:
+            gone: Fact[None] = Fact(None, why=self.unreachable, name=f"host/{self.address}")
+            return Unit(gone, gone)  # type: ignore[arg-type]
+        return self.api_servers.get(name.removeprefix("apiserver/"), Unit())
+
+    def with_unit(self, name: str, unit: Unit) -> "Host":
+        """Return the host with one unit replaced."""
+        if name == ETCD:
+            return replace(self, etcd=unit)
+        return replace(self, api_servers={**self.api_servers, name.removeprefix("apiserver/"): unit})
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One entry of the member list. `serving`: it was proven to answer (a voter: a linearizable read)."""
+
+    id: int
+    name: str
+    peer_url: str
+    client_urls: tuple[str, ...]
+    learner: bool
+    serving: bool
+    version: str = ""
+
+    @property
+    def started(self) -> bool:
+        """Whether it ever ran: a member has no name before (etcd `membership/member.go`, IsStarted)."""
+        return bool(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The member list that all answering members agree on."""
+
+    cluster_id: int
+    members: Mapping[str, Member]
+
+    def voters(self) -> Iterator[Member]:
+        """Yield the members that count for quorum."""
+        return (member for member in self.members.values() if not member.learner)
+
+    def by_id(self, member_id: int) -> Member | None:
+        """Return the member with that ID."""
+        return next((member for member in self.members.values() if member.id == member_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The cluster. `membership` is absent only when no host has any trace of a cluster."""
+
+    hosts: Mapping[str, Host]
+    membership: Fact[Membership] = ABSENT
+    last_seen: Membership | None = field(default=None, compare=False)
+    """The newest member list that a host's record remembers; it predicts what will answer, and decides nothing."""
+    leader: str | None = field(default=None, compare=False)
+    now: int = field(default=0, compare=False)
+
+    def host(self, address: str) -> Host:
+        """Return a host; raise `UnknownFact` for one that was not looked at."""
+        host = self.hosts.get(address)
+        if host is None:
+            raise UnknownFact(f"host/{address}", "it was not observed")
+        return host
+
+    def with_host(self, host: Host) -> "State":
+        """Return the state with one host replaced."""
+        return replace(self, hosts={**self.hosts, host.address: host})
+
+    def with_members(self, membership: Membership, members: Mapping[str, Member]) -> "State":
+        """Return the state with the member list replaced."""
+        return replace(self, membership=Fact(replace(membership, members=members)))
+
+
+def host_of(url: str) -> str:
+    """Return the host part of a URL, an IPv6 address without its brackets."""
+    return url.split("://", 1)[-1].rsplit(":", 1)[0].strip("[]")
