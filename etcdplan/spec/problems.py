@@ -4,12 +4,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from etcdplan.errors import SpecError
 
 Address: TypeAlias = tuple[str | int, ...]
 """Keys and indices from the document's root, such as `("spec", "members", 1, "host")`."""
+
+MAX_PROBLEMS: Final = 100
+"""As many are worth showing, and worth the search for similar keys."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -34,7 +37,7 @@ class Problem:
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}:{self.column}" if self.line else f"{self.path}"
         subject = f"{self.address}: " if self.address else ""
-        remedy = f" ({self.remedy})" if self.remedy else ""
+        remedy = f"; {self.remedy}" if self.remedy else ""
         return f"{place}: {subject}{self.what}{remedy}"
 
 
@@ -43,7 +46,10 @@ class SpecInvalid(SpecError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda p: (p.line, p.column, p.address, p.what)))
-        super().__init__("\n".join(map(str, self.problems)))
+        lines = [str(problem) for problem in self.problems[:MAX_PROBLEMS]]
+        if left := len(self.problems) - len(lines):
+            lines.append(f"and {left} more")
+        super().__init__("\n".join(lines))
 
 
 class Invalid(ValueError):
@@ -53,7 +59,7 @@ class Invalid(ValueError):
     """
 
     def __init__(self, what: str, remedy: str = "", *, within: Address = ()) -> None:
-        super().__init__(f"{what} ({remedy})" if remedy else what)
+        super().__init__(f"{what}; {remedy}" if remedy else what)
         self.faults: tuple[tuple[Address, str, str], ...] = ((within, what, remedy),)
 
     @classmethod

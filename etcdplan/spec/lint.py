@@ -1,0 +1,166 @@
+"""What is valid in a spec and yet unwise, with a stable code for each."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+from etcdplan.spec.load import LoadedSpec
+from etcdplan.spec.models import ClusterSpec
+from etcdplan.spec.problems import Address, Position, render_address
+from etcdplan.spec.units import format_duration, format_size
+
+Severity = Literal["error", "warning", "note"]
+
+LINT_CODES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "EP101": "even number of members",
+        "EP102": "fewer than three members",
+        "EP103": "more than seven members",
+        "EP104": "the loss of one failure domain takes the quorum",
+        "EP105": "failure domain of some members unknown",
+        "EP106": "etcd version that can corrupt data",
+        "EP107": "etcd version below the recommended minimum",
+        "EP108": "etcd 3.4 gets no more fixes",
+        "EP109": "etcd version that TLS handshakes can exhaust",
+        "EP110": "flag that this etcd version does not know",
+        "EP111": "no TLS",
+        "EP112": "quota above what etcd recommends",
+        "EP113": "API servers depend on one member",
+        "EP114": "an API server stops with its member",
+        "EP115": "unusual heartbeat interval",
+        "EP116": "election timeout close to the heartbeat",
+        "EP117": "long election timeout",
+    }
+)
+"""Code -> title. Codes keep their meaning; a retired one is not used again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One unwise choice. `error` means that it will not work or loses data, `note` that it is a trade-off."""
+
+    code: str
+    severity: Severity
+    address: str
+    position: Position
+    what: str
+    remedy: str
+
+
+_Advice = tuple[str, Severity, Address, str, str]
+
+
+def lint(loaded: LoadedSpec) -> tuple[Finding, ...]:
+    """All findings, in the order of the codes. Pure."""
+    spec = loaded.spec.spec
+    advice = [*_members(spec), *_version(spec), *_flags(spec), *_settings(spec), *_api_servers(spec)]
+    findings = [
+        Finding(code, severity, render_address(("spec", *place)), loaded.position(("spec", *place)), *words)
+        for code, severity, place, *words in advice
+    ]
+    return tuple(sorted(findings, key=lambda f: (f.code, f.position)))
+
+
+def _members(spec: ClusterSpec) -> Iterator[_Advice]:
+    count, place = len(spec.members), ("members",)
+    tolerated = (count - 1) // 2
+    if count % 2 == 0:
+        what = f"{count} members tolerate {tolerated} failures, no more than {count - 1} do"
+        yield "EP101", "warning", place, what, "use an odd number"
+    if count < 3:
+        yield "EP102", "warning", place, f"with {count} no failure is tolerated", "use three or five members"
+    if count > 7:
+        what = f"each write waits for {count // 2 + 1} of {count} members"
+        yield "EP103", "warning", place, what, "use five or seven members"
+    domains = Counter(member.failure_domain for member in spec.members if member.failure_domain is not None)
+    if domains and domains.total() < count:
+        for i, member in enumerate(spec.members):
+            if member.failure_domain is None:
+                what = f"it is not known what {member.name} fails together with"
+                yield "EP105", "note", ("members", i), what, "give it a 'failureDomain' like the others"
+    if count >= 3:
+        for domain, inside in domains.items():
+            if inside > tolerated:
+                what = f"{inside} of {count} members are in {domain}, and {tolerated} may fail"
+                place_of = next(i for i, m in enumerate(spec.members) if m.failure_domain == domain)
+                remedy = "spread the members over at least three failure domains"
+                yield "EP104", "warning", ("members", place_of, "failureDomain"), what, remedy
+
+
+FIXED_FROM: Final = {4: None, 5: 33, 6: 14, 7: 1}
+"""Minor -> first patch in which TLS handshakes cannot pile up (advisory of 2026-07); None: never."""
+
+
+def _version(spec: ClusterSpec) -> Iterator[_Advice]:
+    place: Address = ("etcd", "version")
+    minor, patch = map(int, spec.etcd.version.split(".")[1:])
+    remedy = "use 3.6.14 or later, or 3.5.33 or later"
+    # etcd's CHANGELOG/README.md, and for the two single releases kubernetes/website#40816.
+    if (minor == 5 and patch in (0, 1, 2, 5)) or (minor == 4 and patch == 21):
+        what = f"etcd {spec.etcd.version} has a known bug that corrupts data"
+        yield "EP106", "error", place, what, remedy
+    elif (minor == 5 and patch < 6) or (minor == 4 and patch < 22):
+        what = f"etcd {spec.etcd.version} is older than 3.4.22 and 3.5.6, the least that etcd recommends"
+        yield "EP107", "warning", place, what, remedy
+    if minor == 4:
+        yield "EP108", "warning", place, "etcd 3.4 ended with 3.4.45 on 2026-06-01", remedy
+    fixed = FIXED_FROM[minor]
+    if spec.tls.mode == "managed" and (fixed is None or patch < fixed):
+        what = f"stalled TLS handshakes can exhaust etcd {spec.etcd.version}"
+        yield "EP109", "warning", place, what, f"use 3.{minor}.{fixed} or later" if fixed else remedy
+
+
+def _flags(spec: ClusterSpec) -> Iterator[_Advice]:
+    minor = int(spec.etcd.version.split(".")[1])
+    for name in spec.etcd.extra_args:
+        # Removed in 3.6: v2; in 3.7: all experimental flags (upgrade guides 3.6 and 3.7). etcd exits on them.
+        v2 = minor >= 6 and name in ("enable-v2", "experimental-enable-v2v3")
+        if v2 or (minor >= 7 and name.startswith("experimental-")):
+            what = f"etcd {spec.etcd.version} does not start with it"
+            remedy = "remove it" if v2 else "use the flag without 'experimental-', or 'feature-gates'"
+            yield "EP110", "error", ("etcd", "extraArgs", name), what, remedy
+
+
+def _settings(spec: ClusterSpec) -> Iterator[_Advice]:
+    if spec.tls.mode == "none":
+        what = "whoever reaches the network reads and changes all of Kubernetes' data, secrets included"
+        yield "EP111", "warning", ("tls", "mode"), what, "use 'mode: managed'"
+    if spec.etcd.quota_backend > 8 * 1024**3:
+        what = f"{format_size(spec.etcd.quota_backend)} makes starts, restores and defragmentation slow"
+        yield "EP112", "warning", ("etcd", "quotaBackend"), what, "etcd recommends at most 8GiB"
+    heartbeat, election = spec.etcd.heartbeat_interval, spec.etcd.election_timeout
+    if not 10 <= heartbeat <= 500:
+        what = f"{format_duration(heartbeat)} suits few networks"
+        remedy = "use 0.5 to 1.5 times the longest round trip between members; 100ms is the default"
+        yield "EP115", "warning", ("etcd", "heartbeatInterval"), what, remedy
+    if election < 10 * heartbeat:
+        what = f"a pause of {format_duration(election)} starts an election"
+        remedy = f"use {format_duration(10 * heartbeat)} or more, ten times 'heartbeatInterval'"
+        yield "EP116", "warning", ("etcd", "electionTimeout"), what, remedy
+    if election > 10_000:
+        what = f"a failed leader stops all writes for {format_duration(election)} or more"
+        yield "EP117", "warning", ("etcd", "electionTimeout"), what, "use 1s, or up to 5s between continents"
+
+
+def _api_servers(spec: ClusterSpec) -> Iterator[_Advice]:
+    instances = spec.api_servers.instances
+    if spec.api_servers.connect == "own":
+        if instances:
+            remedy = "use 'connect: all' where the network allows it"
+            what = "with 'connect: own' the failure of a member takes its API server with it"
+            yield "EP114", "note", ("apiServers", "connect"), what, remedy
+        users = Counter(instance.member for instance in instances)
+    else:
+        users = Counter(spec.members[0].name for _ in instances if len(spec.members) == 1)
+    for member, count in users.items():
+        if count > 1:
+            what = f"{count} API servers stop when {member} does"
+            yield (
+                "EP113",
+                "warning",
+                ("apiServers", "instances"),
+                what,
+                "give each a member of its own, or more members",
+            )

@@ -1,0 +1,106 @@
+"""From a file to a valid spec, or to everything that is wrong with it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+
+from etcdplan.spec.document import MAX_BYTES, read_document, read_regular_file
+from etcdplan.spec.explain import explain, nearest
+from etcdplan.spec.models import Spec
+from etcdplan.spec.problems import Address, Position, Problem, SpecInvalid, render_address
+from etcdplan.spec.units import DOCUMENT
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSpec:
+    """A valid spec and where each part of it stands.
+
+    `positions` knows what the file spells out (keys of mappings, starts of list items, `()` for the
+    document); use `position` for what may be a default.
+    """
+
+    spec: Spec
+    path: Path
+    positions: Mapping[Address, Position]
+
+    def position(self, address: Address) -> Position:
+        """Where `address` stands, or else the innermost of what is around it."""
+        return nearest(self.positions, address)
+
+
+@dataclass(frozen=True, slots=True)
+class Materials:
+    """Contents of files that a spec names and that are no secrets."""
+
+    ca_pem: bytes | None
+    """The bundle of the cluster's certificate authority; None without TLS."""
+
+
+def load_spec(path: Path) -> LoadedSpec:
+    """Raises SpecInvalid with all problems found; reads no other file."""
+    document = read_document(path)
+    problems = list(document.problems)
+    try:
+        spec = Spec.model_validate(document.value, context=DOCUMENT)
+    except ValidationError as error:
+        problems += explain(error, document, path)
+        raise SpecInvalid(problems) from None
+    if problems:
+        raise SpecInvalid(problems)
+    return LoadedSpec(spec, path, MappingProxyType(document.positions))
+
+
+def load_materials(loaded: LoadedSpec) -> Materials:
+    """Read what the spec names, relative to its directory. Reads no private key.
+
+    Raises SpecInvalid, with the position of the path in the spec, when a file does not hold what it should.
+    """
+    ca = loaded.spec.spec.tls.ca
+    if loaded.spec.spec.tls.mode == "none" or ca is None:
+        return Materials(ca_pem=None)
+    return Materials(ca_pem=_read_certificates(loaded, ca.certificate, ("spec", "tls", "ca", "certificate")))
+
+
+def _read_certificates(loaded: LoadedSpec, name: str, address: Address) -> bytes:
+    from etcdplan.errors import EtcdplanError
+    from etcdplan.pki.leaf import trust_spkis
+
+    path = loaded.path.parent / name
+    remedy = "'etcdplan pki init' makes it"
+    try:
+        data = read_regular_file(path)
+        if b"PRIVATE KEY" in data:
+            what, remedy = f"{path} holds a private key", "name the file that holds certificates alone"
+        elif len(data) > MAX_BYTES:
+            what = f"{path} is larger than {MAX_BYTES // 1024} KiB"
+        else:
+            trust_spkis(data)
+            return data
+    except OSError as error:
+        what = f"{path} cannot be read: {error.strerror}"
+    except EtcdplanError as error:
+        what, remedy = f"{path} is not a certificate authority's: {error.message}", error.hint or remedy
+    position = loaded.position(address)
+    where = render_address(address)
+    raise SpecInvalid([Problem(loaded.path, position.line, position.column, where, what, remedy)])
+
+
+def normalised(spec: Spec) -> dict[str, Any]:
+    """`spec` as JSON values: keys sorted, defaults filled in, largest exact units. It is a valid spec too."""
+    document: dict[str, Any] = json.loads(_canonical(spec))
+    return document
+
+
+def spec_digest(spec: Spec) -> str:
+    """`sha256:…` over the normalised spec: comments, order of keys and spelling of units do not count."""
+    return f"sha256:{hashlib.sha256(_canonical(spec).encode()).hexdigest()}"
+
+
+def _canonical(spec: Spec) -> str:
+    return json.dumps(spec.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":"))
