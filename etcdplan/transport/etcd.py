@@ -1,0 +1,267 @@
+"""A typed client of etcd's Cluster and Maintenance services: one endpoint, one connection, no retries.
+
+Every call takes a deadline in seconds. A server gives a proposal up after 7 s with default timings (etcd
+`config.ReqTimeout`), so mutating calls want 10 s or more: then the server's own words arrive.
+"""
+
+import ipaddress
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+from google.protobuf.message import Message
+
+from etcdplan.pki.secret import Secret
+from etcdplan.transport import etcd_pb2 as pb
+from etcdplan.transport.errors import EtcdOutcomeUnknown, EtcdRejected, EtcdUnreachable, Reason
+from etcdplan.transport.quiet_grpc import grpc
+
+_ReplyT = TypeVar("_ReplyT", bound=Message)
+
+_OPTIONS = (
+    # A mutating call must not be sent twice, nor anything else behind the caller's back.
+    ("grpc.enable_retries", 0),
+    ("grpc.service_config_disable_resolution", 1),
+    # Like etcd's own client: the endpoint is dialled as it stands, whatever http_proxy says.
+    ("grpc.enable_http_proxy", 0),
+    # Without this two clients of one endpoint share a connection, and one's back-off is the other's.
+    ("grpc.use_local_subchannel_pool", 1),
+    # A member that starts is seen within 0.1 s; "min" is the time that one attempt to connect may take.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 5000),
+    # etcd answers pings oftener than every 5 s with "too many pings" (--grpc-keepalive-min-time).
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5000),
+)
+
+_NEVER_SENT = ("failed to connect to all addresses", "errors resolving ", "DNS resolution failed")
+"""How gRPC's C core begins its details when no connection came about. Other words count as possibly sent."""
+
+_REASONS = {reason.value: reason for reason in Reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What TLS needs, all PEM: the CA that the server's certificate must be from, and the client's own pair."""
+
+    ca_pem: bytes
+    certificate_pem: bytes
+    key: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What one member says of itself, without asking the others.
+
+    `version` is that of its binary. `leader` is 0 when it knows none. `errors` holds alarms and "no leader".
+    Sizes are in bytes. `storage_version` and `db_size_quota` are empty and 0 before etcd 3.6.
+    """
+
+    cluster_id: int
+    member_id: int
+    version: str
+    leader: int
+    raft_term: int
+    raft_index: int
+    raft_applied_index: int
+    errors: tuple[str, ...]
+    is_learner: bool
+    db_size: int
+    db_size_in_use: int
+    storage_version: str
+    db_size_quota: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListedMember:
+    """An entry of the member list. A member that never started has no name and no client URLs."""
+
+    id: int
+    name: str
+    peer_urls: tuple[str, ...]
+    client_urls: tuple[str, ...]
+    is_learner: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MemberList:
+    """The members as one member sees them, in the server's order."""
+
+    cluster_id: int
+    members: tuple[ListedMember, ...]
+
+
+class EtcdClient:
+    """A connection to one client URL of etcd, made when first used. Threads may share it.
+
+    The server's certificate must be signed by the CA of `credentials` and valid for the host of the URL.
+    `credentials` is None for `http` and only then.
+
+    Reading calls raise `EtcdUnreachable`, or `EtcdRejected` for answers such as "not supported for learner".
+    Mutating calls raise `EtcdRejected` or `EtcdUnreachable` when it is certain that nothing was done, else
+    `EtcdOutcomeUnknown`.
+    """
+
+    def __init__(self, endpoint: str, credentials: Credentials | None) -> None:
+        """Raise `EtcdUnreachable` for a URL that cannot be dialled with these credentials."""
+        self.endpoint = endpoint
+        target, secure = _target(endpoint)
+        if secure and credentials is None:
+            raise EtcdUnreachable(endpoint, "at all", "it wants TLS and there are no credentials")
+        if credentials is None:
+            self._channel: Any = grpc.insecure_channel(target, _OPTIONS)
+        elif not secure:
+            raise EtcdUnreachable(endpoint, "at all", "it is plain HTTP, and TLS is demanded")
+        else:
+            tls = grpc.ssl_channel_credentials(
+                root_certificates=credentials.ca_pem,
+                private_key=credentials.key.reveal(),
+                certificate_chain=credentials.certificate_pem,
+            )
+            self._channel = grpc.secure_channel(target, tls, _OPTIONS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the connection; calls under way in other threads fail. May be repeated."""
+        self._channel.close()
+
+    def status(self, *, timeout: float) -> Status:
+        """Ask the member about itself; needs no quorum."""
+        reply = self._read("Maintenance/Status", pb.StatusRequest(), pb.StatusReply, timeout)
+        return Status(
+            cluster_id=reply.header.cluster_id,
+            member_id=reply.header.member_id,
+            version=reply.version,
+            leader=reply.leader,
+            raft_term=reply.raft_term,
+            raft_index=reply.raft_index,
+            raft_applied_index=reply.raft_applied_index,
+            errors=tuple(error.strip() for error in reply.errors),
+            is_learner=reply.is_learner,
+            db_size=reply.db_size,
+            db_size_in_use=reply.db_size_in_use,
+            storage_version=reply.storage_version,
+            db_size_quota=reply.db_size_quota,
+        )
+
+    def members(self, *, timeout: float, linearizable: bool = True) -> MemberList:
+        """List the members.
+
+        `linearizable=False` is the member's own, possibly stale view, which needs no quorum. etcd 3.4 always
+        gives that one: see `confirmed_members`.
+        """
+        request = pb.MemberListRequest(linearizable=linearizable)
+        reply = self._read("Cluster/MemberList", request, pb.MembersReply, timeout)
+        return MemberList(reply.header.cluster_id, tuple(_listed(member) for member in reply.members))
+
+    def confirmed_members(self, *, timeout: float) -> MemberList:
+        """List the members as of now on any version: a linearizable read, then the list, on one endpoint."""
+        deadline = time.monotonic() + timeout
+        self.linearizable_read(timeout=timeout)
+        return self.members(timeout=deadline - time.monotonic())
+
+    def linearizable_read(self, *, timeout: float) -> int:
+        """Read a key (etcd's own health check's, "health") through quorum; return the store's revision."""
+        request = pb.RangeRequest(key=b"health", count_only=True)
+        return self._read("KV/Range", request, pb.RangeReply, timeout).header.revision
+
+    def member_add(self, peer_url: str, *, learner: bool, timeout: float) -> ListedMember:
+        """Add a member, and return it with the ID that the server chose. Not idempotent."""
+        request = pb.MemberAddRequest(peer_urls=[peer_url], is_learner=learner)
+        reply = self._mutate("Cluster/MemberAdd", peer_url, request, pb.MemberAddReply, timeout)
+        return _listed(reply.member)
+
+    def member_remove(self, member_id: int, *, timeout: float) -> None:
+        """Remove a member for good."""
+        request = pb.MemberIdRequest(id=member_id)
+        self._mutate("Cluster/MemberRemove", f"{member_id:x}", request, pb.MembersReply, timeout)
+
+    def member_promote(self, member_id: int, *, timeout: float) -> None:
+        """Make a learner a voter."""
+        request = pb.MemberIdRequest(id=member_id)
+        self._mutate("Cluster/MemberPromote", f"{member_id:x}", request, pb.MembersReply, timeout)
+
+    def move_leader(self, target_id: int, *, timeout: float) -> None:
+        """Hand leadership to a voter; only the leader's own endpoint accepts it."""
+        request = pb.MoveLeaderRequest(target_id=target_id)
+        self._mutate("Maintenance/MoveLeader", f"{target_id:x}", request, pb.MoveLeaderReply, timeout)
+
+    def _read(self, method: str, request: Message, reply: type[_ReplyT], timeout: float) -> _ReplyT:
+        call = method.partition("/")[2]
+        try:
+            return self._send(method, request, reply, timeout)
+        except grpc.RpcError as error:
+            definite = self._definite(error, call)
+            raise definite or EtcdUnreachable(self.endpoint, call, _detail(error)) from error
+
+    def _mutate(
+        self, method: str, subject: str, request: Message, reply: type[_ReplyT], timeout: float
+    ) -> _ReplyT:
+        call = f"{method.partition('/')[2]} {subject}"
+        try:
+            return self._send(method, request, reply, timeout)
+        except grpc.RpcError as error:
+            definite = self._definite(error, call)
+            raise definite or EtcdOutcomeUnknown(self.endpoint, call, _detail(error)) from error
+
+    def _send(self, method: str, request: Message, reply: type[_ReplyT], timeout: float) -> _ReplyT:
+        invoke: Callable[..., _ReplyT] = self._channel.unary_unary(
+            f"/etcdserverpb.{method}",
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=reply.FromString,
+        )
+        return invoke(request, timeout=timeout, wait_for_ready=False)
+
+    def _definite(self, error: Any, call: str) -> EtcdRejected | EtcdUnreachable | None:
+        """Return the failure when it proves that nothing was done."""
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return EtcdRejected(self.endpoint, call, Reason.UNIMPLEMENTED)
+        details: str = error.details() or ""
+        if reason := _REASONS.get(details):
+            return EtcdRejected(self.endpoint, call, reason)
+        # What the C core made up itself has no trailing metadata, so that no server can feign it.
+        if details.startswith(_NEVER_SENT) and not error.trailing_metadata():
+            return EtcdUnreachable(self.endpoint, call, _detail(error))
+        return None
+
+
+def _target(endpoint: str) -> tuple[str, bool]:
+    """Return gRPC's name for the endpoint, and whether TLS is to be used."""
+    try:
+        url = urlsplit(endpoint)
+        scheme, host, port = url.scheme, url.hostname, url.port
+    except ValueError:
+        scheme, host, port = "", None, None
+    if scheme not in ("http", "https") or host is None or port is None:
+        raise EtcdUnreachable(endpoint, "at all", "it is not a client URL such as https://10.0.0.1:2379")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"dns:///{host}:{port}", scheme == "https"
+    quoted = host if address.version == 4 else f"[{host}]"
+    return f"ipv{address.version}:{quoted}:{port}", scheme == "https"
+
+
+def _listed(member: pb.Member) -> ListedMember:
+    return ListedMember(
+        id=member.id,
+        name=member.name,
+        peer_urls=tuple(member.peer_urls),
+        client_urls=tuple(member.client_urls),
+        is_learner=member.is_learner,
+    )
+
+
+def _detail(error: Any) -> str:
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return "no answer in time"
+    details: str = error.details() or error.code().name
+    return details.rpartition("last error: ")[2].removeprefix("UNKNOWN: ").rstrip(".")
