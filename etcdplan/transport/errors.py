@@ -16,8 +16,8 @@ from etcdplan.errors import EtcdplanError, OutcomeUnknownError, UnobservedError
 class Reason(Enum):
     """Why etcd certainly did not do what it was asked; the value is its exact text.
 
-    The text decides and not the gRPC code, which differs between versions (etcd `v3rpc/rpctypes/error.go`: "not
-    enough started members" arrives as UNKNOWN, "not supported for learner" as UNAVAILABLE before 3.6).
+    The text decides and not the gRPC code, which varies (etcd `v3rpc/rpctypes/error.go`: "not enough started
+    members" arrives as UNKNOWN, "not supported for learner" as UNAVAILABLE before 3.6).
     """
 
     UNHEALTHY_CLUSTER = "etcdserver: unhealthy cluster"

@@ -45,7 +45,7 @@ _REASONS = {reason.value: reason for reason in Reason}
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What TLS needs, all PEM: the CA that the server's certificate must be from, and the client's own pair."""
+    """What TLS needs, all PEM: the CA that must have issued the server's certificate, and the own pair."""
 
     ca_pem: bytes
     certificate_pem: bytes
@@ -227,8 +227,7 @@ class EtcdClient:
         details: str = error.details() or ""
         if reason := _REASONS.get(details):
             return EtcdRejected(self.endpoint, call, reason)
-        # What the C core made up itself has no trailing metadata, so that no server can feign it.
-        if details.startswith(_NEVER_SENT) and not error.trailing_metadata():
+        if details.startswith(_NEVER_SENT):
             return EtcdUnreachable(self.endpoint, call, _detail(error))
         return None
 

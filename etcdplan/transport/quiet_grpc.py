@@ -1,9 +1,9 @@
 """gRPC, imported so that its C core neither writes to stderr nor watches forks.
 
-Failed handshakes and refused connections come back as errors and are reported once, as ours. With fork handlers
-a child process would be made to wait for gRPC's threads; no child of ours uses gRPC. Both settings are environment
-variables that the core reads while it is imported, so they are taken back: child processes do not inherit them,
-and a user who has set one keeps it.
+Failed handshakes and refused connections come back as errors and are reported once, as ours. Fork handlers
+would make each child process wait for gRPC's threads; no child of ours uses gRPC. Both settings are environment
+variables that the core reads while it is imported, so they are taken back: child processes do not inherit
+them, and a user who has set one keeps it.
 """
 
 import os
