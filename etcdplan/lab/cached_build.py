@@ -24,28 +24,40 @@ DEADLINE = 20 * 60.0
 HEARTBEAT = 10.0
 _LOG_TAIL = 15
 
+_ROOM = "point XDG_CACHE_HOME at a directory that you can write and that has room"
+# The first that matches the end of a log counts: apt reports a full disk as a failed download too.
 _REMEDIES = (
-    (r"no space left on device", "free some disk space, or point XDG_CACHE_HOME at a roomier directory"),
+    ("no space left on device", f"free some disk space, or {_ROOM}"),
     (
-        r"dial tcp|no such host|proxyconnect|i/o timeout|TLS handshake|Could not (resolve|connect)"
-        r"|(Unable|Failed) to fetch|connection (refused|reset)|network is unreachable",
+        "dial tcp|no such host|proxyconnect|i/o timeout|TLS handshake|could not (resolve|connect)"
+        "|(unable|failed) to fetch|connection (refused|reset)|network is unreachable",
         "check the network: the sources are downloaded (Go honours GOPROXY, apt its own proxy settings)",
+    ),
+    (
+        "unable to locate package|was not found",
+        "`sudo apt-get update`, on a Debian release that has this version",
     ),
 )
 
 
 def cache_dir() -> Path:
-    """Return etcdplan's directory in the user's cache (XDG base directories); it may not exist yet."""
+    """Return etcdplan's directory in the user's cache (XDG base directories); it may not exist yet.
+
+    Raises `LabError` for a user without a home.
+    """
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification has relative paths ignored.
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "etcdplan"
+    try:
+        return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "etcdplan"
+    except RuntimeError as error:
+        raise LabError("This user has no home directory to keep binaries in.", hint=_ROOM) from error
 
 
 def version_problem(binary: Path, argument: str, version: str) -> str:
     """Say why `binary argument` does not report exactly `version`; empty when it does."""
-    if not binary.is_file():
-        return f"there is no {binary}"
     try:
+        if not binary.is_file():
+            return f"there is no {binary}"
         run = subprocess.run(
             [binary, argument],
             stdin=subprocess.DEVNULL,
@@ -96,10 +108,9 @@ class CacheEntry:
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             reason = "the disk is full" if full else error.strerror or str(error)
-            remedy = "point XDG_CACHE_HOME at a directory with room that you can write"
             raise LabError(
                 f"Cannot keep {self.title} in {self.path.parent}: {reason}.",
-                hint=f"{remedy}; or {self.otherwise}",
+                hint=f"{_ROOM}; or {self.otherwise}",
             ) from error
         return self.path
 
@@ -181,7 +192,8 @@ class Build:
     def failure(self, what: str) -> LabError:
         """Return the error to raise, with the end of the log and the remedies that fit it."""
         lines = self.entry.log.read_text(errors="replace").splitlines()[-_LOG_TAIL:]
-        remedies = [remedy for pattern, remedy in _REMEDIES if re.search(pattern, "\n".join(lines))]
+        end = "\n".join(lines)
+        remedies = [remedy for pattern, remedy in _REMEDIES if re.search(pattern, end, re.IGNORECASE)][:1]
         tail = "".join(f"\n  {line}" for line in lines)
         return LabError(
             f"Building {self.entry.title} {what}. Log: {self.entry.log}{tail}",
