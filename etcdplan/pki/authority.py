@@ -101,9 +101,9 @@ class Authority:
                 f"The CA is valid from {starts:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} UTC, not now.",
                 hint="Rotate the CA, or set this machine's clock.",
             )
-        usages = [ExtendedKeyUsageOID.SERVER_AUTH] * leaf.server + [
-            ExtendedKeyUsageOID.CLIENT_AUTH
-        ] * leaf.client
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH] if leaf.server else []
+        if leaf.client:
+            usages.append(ExtendedKeyUsageOID.CLIENT_AUTH)
         names = [
             *(x509.DNSName(name) for name in leaf.dns_names),
             *(x509.IPAddress(ipaddress.ip_address(address)) for address in leaf.ip_addresses),

@@ -1,7 +1,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -169,7 +169,7 @@ def test_a_malformed_request_is_refused(
 
 @pytest.mark.parametrize("algorithm", ["rsa:2048", "ed25519", "ec"])
 def test_a_ca_made_by_openssl_signs(
-    openssl: OpenSsl, member: LeafRequest, now: datetime, tmp_path: Path, algorithm: str
+    openssl: OpenSsl, member: LeafRequest, tmp_path: Path, algorithm: str
 ) -> None:
     key, ca, leaf = tmp_path / "ca.key", tmp_path / "ca.crt", tmp_path / "leaf.crt"
     curve = ("-pkeyopt", "ec_paramgen_curve:P-384") if algorithm == "ec" else ()
@@ -178,7 +178,7 @@ def test_a_ca_made_by_openssl_signs(
         *("-subj", "/O=Old/CN=etcd-ca", "-days", "30", "-addext", "keyUsage=critical,keyCertSign"),
     )
     authority = Authority(ca.read_bytes(), Secret(key.read_bytes()))
-    leaf.write_bytes(authority.sign(new_key_and_csr()[1], member, now=now + timedelta(seconds=60), days=365))
+    leaf.write_bytes(authority.sign(new_key_and_csr()[1], member, now=datetime.now(UTC), days=365))
     openssl("verify", "-x509_strict", "-CAfile", ca, leaf)
     assert describe(leaf.read_bytes()).not_after == describe(ca.read_bytes()).not_after  # ends with the CA
 

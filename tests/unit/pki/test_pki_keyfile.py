@@ -259,6 +259,9 @@ def test_a_damaged_age_file_is_never_accepted(
             path.write_bytes(bad)
             with pytest.raises(PkiError):
                 read_key(path, identities=[identity_file])
+    path.write_bytes(good[:-1])
+    with pytest.raises(PkiError, match=f"{path} is a damaged age file"):
+        read_key(path, identities=[identity_file])
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"\0" * 100, b"-----BEGIN PRIVATE KEY-----\nAAAA\n"])
