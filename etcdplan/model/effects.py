@@ -94,11 +94,15 @@ def _first_data(state: State, settings: Settings) -> Data:
     url = settings.get("initial-advertise-peer-urls", "")
     if settings.get("initial-cluster-state") == "new":
         cluster, ids = bootstrap_ids(settings)
+        founded = state.membership.value
+        if founded is not None and founded.members[url].client_urls:
+            # It served before; etcd ends with "member … has already been bootstrapped".
+            raise ImpossibleEffect(f"{url} was founded before and lost its data")
         return Data(cluster, ids[url])
     membership = state.membership.get()
     member = membership.members.get(url) if membership else None
     if membership is None or member is None or member.started:
-        # A started member that lost its data takes up its old identity and panics (etcd: "tocommit(…) is out of range").
+        # A started member without its data takes up its old identity and panics: "tocommit(…) is out of range".
         raise ImpossibleEffect(f"an empty etcd at {url} has no membership to join")
     return Data(membership.cluster_id, member.id)
 
@@ -135,7 +139,7 @@ class SetDataAside(HostEffect):
         """The data directory is empty for etcd."""
         if host.etcd.process.get() is not None:
             raise ImpossibleEffect(f"etcd on {self.host} still runs on its data")
-        return replace(host, data=ABSENT)
+        return replace(host, data=ABSENT, etcd=replace(host.etcd, failing=False))
 
 
 @dataclass(frozen=True, slots=True)

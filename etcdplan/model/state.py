@@ -164,12 +164,14 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The cluster. `membership` is absent only when no host has any trace of a cluster."""
+    """The cluster. `membership` is absent only when nobody answers and no host remembers a cluster."""
 
     hosts: Mapping[str, Host]
     membership: Fact[Membership] = ABSENT
     last_seen: Membership | None = field(default=None, compare=False)
     """The newest member list that a host's record remembers; it predicts what will answer, and decides nothing."""
+    clusters: tuple[int, ...] = ()
+    """The IDs of all clusters that answer; more than one is trouble."""
     leader: str | None = field(default=None, compare=False)
     now: int = field(default=0, compare=False)
 

@@ -1,0 +1,1 @@
+"""One concern a file; the order stands in `planner/policy.py`."""

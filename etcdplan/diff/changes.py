@@ -1,0 +1,152 @@
+"""Desired against seen: every difference has an address and a reason.
+
+The diff compares with the final target; it is for people and for the end test. It is empty exactly when no rule of the
+policy proposes anything.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from etcdplan.diff.target import ApiServerTarget, MemberTarget, Target
+from etcdplan.diff.view import View
+from etcdplan.model.facts import UnknownFact
+from etcdplan.model.state import Record, Settings, State, host_of, steady
+
+LIST_FLAGS = frozenset({"etcd-servers"})
+"""Flags whose value is a list in any order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference. `action` is create, update, replace, delete, start, or unknown (it could not be compared)."""
+
+    address: str
+    action: str
+    before: str | None
+    after: str | None
+    reason: str
+
+
+def diff(target: Target, state: State) -> tuple[Change, ...]:
+    """Compare a target with a settled state; what cannot be read is a change of action `unknown`."""
+    view = View(target, state)
+    parts: list[Callable[[], Iterator[Change]]] = [lambda: _cluster(view), lambda: _members(view)]
+    parts += [lambda host=host: _host(view, host) for host in target.hosts()]  # type: ignore[misc]
+    parts += [lambda wanted=wanted: _member(view, wanted) for wanted in target.members.values()]  # type: ignore[misc]
+    parts += [lambda server=server: _api_server(view, server) for server in target.api_servers.values()]  # type: ignore[misc]
+    parts.append(lambda: _leftovers(view))
+    changes: list[Change] = []
+    for part in parts:
+        try:
+            changes.extend(part())
+        except UnknownFact as fact:
+            changes.append(Change(fact.name, "unknown", None, None, fact.why))
+    return tuple(dict.fromkeys(changes))
+
+
+def _cluster(view: View) -> Iterator[Change]:
+    if len(view.state.clusters) > 1:
+        ids = ", ".join(f"{number:x}" for number in view.state.clusters)
+        yield Change("cluster", "update", ids, f"{view.cluster_id:x}", "more than one cluster answers")
+    if view.born and view.state.membership.value is not None and not view.quorum.holds:
+        yield Change("cluster", "update", "no quorum", "quorum", "too few voters serve")
+
+
+def _members(view: View) -> Iterator[Change]:
+    listed = view.membership.members if view.membership else {}
+    for url, reason in view.lost.items():
+        kept = url in view.target.members
+        name = listed[url].name
+        yield Change(f"member/{name}", "replace" if kept else "delete", url, url if kept else None, reason)
+    for member in view.leaving:
+        yield Change(f"member/{member.name}", "delete", member.peer_url, None, "the spec does not name it")
+    for wanted in view.missing:
+        yield Change(f"member/{wanted.name}", "create", None, wanted.peer_url, "it is not in the member list")
+    for wanted in view.joining:
+        yield Change(f"member/{wanted.name}", "update", "joining", "voter", "it does not vote yet")
+    for url, member in listed.items():
+        if not member.started and url not in view.target.members:
+            yield Change(
+                f"member/{host_of(url)}",
+                "delete",
+                url,
+                None,
+                "it never started and the spec does not name it",
+            )
+
+
+def _host(view: View, address: str) -> Iterator[Change]:
+    if view.absent_api_host(address):
+        return
+    host = view.state.host(address)
+    if view.target.ca:
+        trust = host.trust.get()
+        if trust != (view.target.ca,):
+            action = "create" if trust is None else "update"
+            yield Change(f"trust/{address}", action, None, view.target.ca[:16], "the CA certificate differs")
+    record, wanted = host.record.get(), Record(view.target.cluster, view.cluster_id)
+    if record != wanted:
+        before = None if record is None else f"{record.cluster} ({record.cluster_id:x})"
+        yield Change(
+            f"host/{address}/record", "create", before, view.target.cluster, "it is not recorded there"
+        )
+
+
+def _member(view: View, wanted: MemberTarget) -> Iterator[Change]:
+    address = f"member/{wanted.name}"
+    yield from _certificates(view, wanted)
+    host = view.state.host(wanted.host)
+    listed = view.listed.members.get(wanted.peer_url) if view.listed else None
+    if listed is not None and listed.version and listed.version != view.target.version:
+        yield Change(
+            f"{address}/version", "update", listed.version, view.target.version, "another version runs"
+        )
+    process = host.etcd.process.get()
+    if listed is not None and listed.started and (process is None or process.hung):
+        before = "down" if process is None else "hung"
+        yield Change(f"{address}/process", "start", before, "running", f"its etcd is {before}")
+    yield from _flags(address, host.etcd.settings.get(), wanted.settings, "on disk")
+    if process is not None:
+        yield from _flags(address, process.settings, wanted.settings, "in the running process")
+
+
+def _certificates(view: View, owner: MemberTarget | ApiServerTarget) -> Iterator[Change]:
+    for step in view.certificates(owner):
+        wrong = step.wrong(view.state)
+        if wrong is not None:
+            there = view.state.host(step.host).leaf(step.leaf).get() is not None
+            yield Change(step.subject, "update" if there else "create", None, "issued", wrong)
+
+
+def _flags(address: str, settings: Settings | None, wanted: Settings, where: str) -> Iterator[Change]:
+    have = steady(settings) if settings is not None else {}
+    for flag in sorted(have.keys() | wanted.keys()):
+        before, after = have.get(flag), wanted.get(flag)
+        if before is not None and after is not None and flag in LIST_FLAGS:
+            before, after = (",".join(sorted(value.split(","))) for value in (before, after))
+        if before != after:
+            action = "create" if before is None else "delete" if after is None else "update"
+            yield Change(f"{address}/flag/{flag}", action, before, after, f"it differs {where}")
+
+
+def _api_server(view: View, server: ApiServerTarget) -> Iterator[Change]:
+    if view.absent_api_host(server.host):
+        return
+    address = f"apiserver/{server.name}"
+    yield from _certificates(view, server)
+    unit = view.state.host(server.host).unit(server.unit)
+    endpoints = view.final_endpoints(server)
+    wanted = {**server.settings, "etcd-servers": ",".join(endpoints)}
+    process = unit.process.get()
+    yield from _flags(address, unit.settings.get(), wanted, "on disk")
+    if process is not None:
+        yield from _flags(address, process.settings, wanted, "in the running process")
+    if process is None or process.hung:
+        yield Change(f"{address}/process", "start", "down", "running", "it does not run")
+
+
+def _leftovers(view: View) -> Iterator[Change]:
+    for host in view.leftovers():
+        yield Change(
+            f"host/{host.address}/etcd", "delete", "present", None, "a removed member left it behind"
+        )

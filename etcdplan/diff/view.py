@@ -1,0 +1,253 @@
+"""The questions that rules ask about a target and a state, answered once."""
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from etcdplan.diff.target import ApiServerTarget, MemberTarget, Target
+from etcdplan.model.quorum import Quorum, quorum
+from etcdplan.model.state import Host, Member, Membership, Settings, State, host_of, steady
+from etcdplan.steps.api_server import RunApiServer
+from etcdplan.steps.credentials import IssueCertificate
+from etcdplan.steps.run_etcd import RunEtcd
+
+
+class View:
+    """A target and a settled state, seen together. Reading may raise `UnknownFact`."""
+
+    def __init__(self, target: Target, state: State) -> None:
+        self.target = target
+        self.state = state
+
+    @cached_property
+    def membership(self) -> Membership | None:
+        """Return the member list; None before there is a cluster."""
+        return self.state.membership.get()
+
+    @cached_property
+    def listed(self) -> Membership | None:
+        """Return the member list, or the last one that a host remembers while nobody answers."""
+        return self.state.last_seen if self.state.membership.is_unknown else self.membership
+
+    @cached_property
+    def quorum(self) -> Quorum:
+        """Return how the cluster stands."""
+        return quorum(self.membership)
+
+    @cached_property
+    def born(self) -> bool:
+        """Whether any host that answers remembers the cluster: then its bootstrap is over."""
+        return any(host.record.value is not None for host in self.state.hosts.values())
+
+    @cached_property
+    def cluster_id(self) -> int:
+        """Return the ID that this cluster has: as remembered, as answered, or as its bootstrap will give it."""
+        for host in self.state.hosts.values():
+            if host.record.value is not None:
+                return host.record.value.cluster_id
+        membership = self.state.membership.value
+        return membership.cluster_id if membership else self.target.founding_id
+
+    @cached_property
+    def former_hosts(self) -> frozenset[str]:
+        """Return the hosts of all members that are listed or remembered."""
+        lists = (self.state.membership.value, self.state.last_seen)
+        return frozenset(host_of(url) for members in lists if members for url in members.members)
+
+    def absent_api_host(self, host: str) -> bool:
+        """Whether an API server's host went with a member that the spec gave up, and does not answer.
+
+        Such an API server counts as not running; when it returns, it is re-pointed before anything else.
+        """
+        gone = self.state.host(host).unreachable
+        return bool(gone) and host not in self.target.member_hosts and host in self.former_hosts
+
+    @cached_property
+    def api_servers(self) -> tuple[ApiServerTarget, ...]:
+        """Return the API servers whose host can be worked on."""
+        servers = self.target.api_servers.values()
+        return tuple(server for server in servers if not self.absent_api_host(server.host))
+
+    def member_host(self, member: Member) -> Host:
+        """Return the host of a listed member."""
+        return self.state.host(host_of(member.peer_url))
+
+    @cached_property
+    def lost(self) -> dict[str, str]:
+        """Return the members that can only be replaced, by peer URL, each with the reason.
+
+        A member whose host does not answer is lost only when the spec no longer names it.
+        """
+        found: dict[str, str] = {}
+        for url, member in (self.membership.members if self.membership else {}).items():
+            if member.serving or not member.started:
+                continue
+            reason = self._lost(member)
+            if reason is not None:
+                found[url] = reason
+        return found
+
+    def _lost(self, member: Member) -> str | None:
+        wanted = self.target.members.get(member.peer_url)
+        if wanted is None:
+            return "it does not serve and the spec no longer names it"
+        host = self.state.host(wanted.host)
+        data = host.data.get()
+        if data is None:
+            return "its data is gone"
+        if data.foreign:
+            return f"its data directory holds something else: {data.foreign}"
+        if data.cluster_id != self.cluster_id:
+            return f"its data belongs to another cluster ({data.cluster_id:x})"
+        if data.member_id != member.id:
+            return "its data belongs to an earlier member"
+        if host.etcd.failing and self.runs_as_wanted(wanted) and self.quorum.holds:
+            return "it ends again and again on its own data"
+        return None
+
+    def runs_as_wanted(self, wanted: MemberTarget) -> bool:
+        """Whether the settings on disk are the spec's and the certificates are in order."""
+        on_disk = self.state.host(wanted.host).etcd.settings.get()
+        return (
+            on_disk is not None
+            and steady(on_disk) == wanted.settings
+            and not any(step.wrong(self.state) for step in self.certificates(wanted))
+        )
+
+    @cached_property
+    def leaving(self) -> tuple[Member, ...]:
+        """Return the serving members that the spec does not name, in a fixed order."""
+        members = self.membership.members.values() if self.membership else ()
+        gone = (member for member in members if member.serving and member.peer_url not in self.target.members)
+        return tuple(sorted(gone, key=lambda member: (not member.learner, member.peer_url)))
+
+    @cached_property
+    def missing(self) -> tuple[MemberTarget, ...]:
+        """Return the members of the spec that are not listed."""
+        listed = self.membership.members if self.membership else {}
+        return tuple(member for url, member in self.target.members.items() if url not in listed)
+
+    @cached_property
+    def joining(self) -> tuple[MemberTarget, ...]:
+        """Return the members of the spec that are listed and not yet voters that ran."""
+        listed = self.membership.members if self.membership else {}
+        return tuple(
+            wanted
+            for url, wanted in self.target.members.items()
+            if url in listed and (listed[url].learner or not listed[url].started)
+        )
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether the voters are exactly the members of the spec."""
+        return not (self.missing or self.joining or self.leaving or self.lost)
+
+    def certificates(self, owner: MemberTarget | ApiServerTarget) -> Iterator[IssueCertificate]:
+        """Yield the steps that would give an owner its certificates."""
+        for leaf in owner.leafs:
+            yield IssueCertificate(
+                owner=owner.name,
+                host=owner.host,
+                leaf=leaf.name,
+                common_name=leaf.common_name,
+                issuer=self.target.ca,
+                sans=leaf.sans,
+                usages=leaf.usages,
+                lifetime=self.target.leaf_lifetime,
+                renew_before=self.target.renew_before,
+            )
+
+    def etcd(self, wanted: MemberTarget) -> RunEtcd:
+        """Return the step that makes a member run, with what an empty one needs to found or join the cluster."""
+        if not self.born:
+            everyone, cluster_state = self.target.initial_cluster, "new"
+        else:
+            everyone, cluster_state = self._initial_cluster(wanted), "existing"
+        initial = {
+            "initial-advertise-peer-urls": wanted.peer_url,
+            "initial-cluster": everyone,
+            "initial-cluster-token": self.target.token,
+            "initial-cluster-state": cluster_state,
+        }
+        return RunEtcd(wanted.name, wanted.host, wanted.peer_url, {**wanted.settings, **initial})
+
+    def _initial_cluster(self, wanted: MemberTarget) -> str:
+        """Name everyone who is listed. Names of others are not compared, they only must differ from the newcomer's.
+
+        Source: etcd `membership/cluster.go`, ValidateClusterAndAssignIDs.
+        """
+        listed = self.listed.members if self.listed else {}
+        names = {url: f"m{member.id:x}" for url, member in listed.items()}
+        names |= {url: member.name for url, member in self.target.members.items() if url in names}
+        names[wanted.peer_url] = wanted.name
+        return ",".join(f"{names[url]}={url}" for url in sorted(names))
+
+    @cached_property
+    def going(self) -> frozenset[str]:
+        """Return the peer URLs of the members that API servers must not name when the next removal comes.
+
+        The leaving ones matter only when nobody is still to come.
+        """
+        voters = [member.peer_url for member in self.leaving if not member.learner]
+        if self.missing or self.joining:
+            return frozenset(self.lost)
+        return frozenset(self.lost) | frozenset(voters)
+
+    def api_settings(self, server: ApiServerTarget) -> Settings | None:
+        """Return the flags that an API server must have now, None when it must not run for want of its member."""
+        endpoints = self._endpoints(server)
+        return None if endpoints is None else {**server.settings, "etcd-servers": ",".join(endpoints)}
+
+    def _endpoints(self, server: ApiServerTarget) -> tuple[str, ...] | None:
+        if self.target.load_balancer is not None:
+            return (self.target.load_balancer,)
+        voters = [voter for voter in self.membership.voters() if voter.serving] if self.membership else []
+        staying = {voter.peer_url for voter in voters if voter.peer_url not in self.going}
+        if self.target.connect == "own":
+            own = next(member for member in self.target.members.values() if member.name == server.member)
+            return (own.client_url,) if own.peer_url in staying else None
+        wanted = tuple(member.client_url for url, member in self.target.members.items() if url in staying)
+        others = sorted(
+            url
+            for voter in voters
+            if voter.peer_url in staying and voter.peer_url not in self.target.members
+            for url in voter.client_urls
+        )
+        return (*wanted, *others) or None
+
+    def final_endpoints(self, server: ApiServerTarget) -> tuple[str, ...]:
+        """Return the endpoints that an API server has when nothing is left to do."""
+        if self.target.load_balancer is not None:
+            return (self.target.load_balancer,)
+        own = self.target.connect == "own"
+        members = self.target.members.values()
+        return tuple(member.client_url for member in members if not own or member.name == server.member)
+
+    def leftovers(self) -> Iterator[Host]:
+        """Yield the hosts outside the spec's members that still have an etcd of this cluster that is no member."""
+        if not self.born:
+            return
+        listed = self.listed.members.values() if self.listed else ()
+        used = {host_of(member.peer_url) for member in listed} | self.target.member_hosts.keys()
+        for host in self.state.hosts.values():
+            if not host.unreachable and host.address not in used and self._left_behind(host):
+                yield host
+
+    def _left_behind(self, host: Host) -> bool:
+        data = host.data.get()
+        if data is not None:
+            return data.cluster_id == self.cluster_id
+        if host.etcd.process.get() is not None:
+            return True
+        return host.address not in self.target.hosts() and host.record.get() is not None
+
+    def api_server(self, server: ApiServerTarget) -> RunApiServer | None:
+        """Return the step that gives an API server its flags, None when it must not run now."""
+        settings = self.api_settings(server)
+        return None if settings is None else RunApiServer(server.name, server.host, settings)
+
+    def endpoints_in_use(self, server: ApiServerTarget) -> frozenset[str]:
+        """Return the endpoints that a running API server was started with; none when it does not run."""
+        process = self.state.host(server.host).unit(server.unit).process.get()
+        if process is None:
+            return frozenset()
+        return frozenset(url for url in process.settings.get("etcd-servers", "").split(",") if url)

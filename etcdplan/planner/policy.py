@@ -1,0 +1,80 @@
+"""What is done first. The order of this list is the product.
+
+A rule looks at a target and a settled state and proposes one step, a refusal, or nothing; the first that proposes,
+wins. A rule's docstring is the heading under which its steps stand in a plan.
+"""
+
+from collections.abc import Callable
+
+from etcdplan.diff.target import Target
+from etcdplan.diff.view import View
+from etcdplan.model.facts import UnknownFact
+from etcdplan.model.state import State
+from etcdplan.planner.refusal import Refusal
+from etcdplan.planner.rules import (
+    api_servers,
+    credentials,
+    cures,
+    founding,
+    identity,
+    joining,
+    leaving,
+    leftovers,
+    lost,
+    quorum,
+    settings,
+)
+from etcdplan.steps.base import Step
+
+Rule = Callable[[View], Step | Refusal | None]
+
+RULES: tuple[Rule, ...] = (
+    identity.every_host_answers,
+    identity.one_cluster,
+    identity.nothing_foreign,
+    identity.nothing_unsupported,
+    founding.no_trace_of_another,
+    credentials.trust,
+    credentials.certificates,
+    api_servers.returned,
+    cures.start_members,
+    founding.start_founders,
+    quorum.quorum_lost,
+    founding.all_founded,
+    joining.seal,
+    api_servers.start_down,
+    api_servers.off_the_lost,
+    lost.retire_lost,
+    lost.remove_lost,
+    leftovers.retire_removed,
+    joining.host_of_newcomer,
+    joining.start_newcomer,
+    joining.promote_newcomer,
+    joining.add_missing,
+    api_servers.off_the_leaving,
+    leaving.remove_leaving,
+    settings.rolling_change,
+    api_servers.final,
+)
+
+REPAIRS: frozenset[Rule] = frozenset({api_servers.returned, cures.start_members, leftovers.retire_removed})
+"""Rules whose steps may join a run that did not plan them: they cure or fence, and take nothing away."""
+
+
+def propose(target: Target, state: State) -> tuple[Rule | None, Step | Refusal | None]:
+    """Return the first proposal for a settled state, with its rule; nothing when nothing is left to do."""
+    view = View(target, state)
+    for rule in RULES:
+        try:
+            proposal = rule(view)
+        except UnknownFact as fact:
+            return rule, Refusal(
+                "unobserved",
+                fact.name,
+                f"{fact.name} could not be observed: {fact.why}",
+                "Make it observable and plan again. Nothing is done on a guess.",
+                exit_code=8,
+            )
+        if proposal is not None:
+            return rule, proposal
+    return None, None

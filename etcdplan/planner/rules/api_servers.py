@@ -1,0 +1,72 @@
+"""API servers never name a member that is gone; they learn of new ones when these vote."""
+
+from collections.abc import Callable
+
+from etcdplan.diff.target import ApiServerTarget
+from etcdplan.diff.view import View
+from etcdplan.steps.api_server import StopApiServer, same_flags
+from etcdplan.steps.base import Step
+
+
+def _first_naming(view: View, is_wrong: Callable[[str], bool]) -> Step | None:
+    """Re-point, or else stop, the first running API server that names a wrong endpoint."""
+    if view.target.load_balancer is not None:
+        return None
+    for server in view.api_servers:
+        if any(is_wrong(url) for url in view.endpoints_in_use(server)):
+            return _put_right(view, server)
+    return None
+
+
+def _put_right(view: View, server: ApiServerTarget) -> Step:
+    return view.api_server(server) or StopApiServer(server.name, server.host)
+
+
+def returned(view: View) -> Step | None:
+    """Re-point API servers that name a removed member."""
+    membership = view.state.membership.value
+    if membership is None or not view.born or not view.quorum.holds:
+        return None
+    known = {url for member in membership.members.values() for url in member.client_urls}
+    return _first_naming(view, lambda url: url not in known)
+
+
+def start_down(view: View) -> Step | None:
+    """Start API servers that are down."""
+    if not view.born:
+        return None
+    for server in view.api_servers:
+        unit = view.state.host(server.host).unit(server.unit)
+        step = view.api_server(server)
+        if step is not None and unit.process.get() is None and same_flags(unit.settings.get(), step.settings):
+            return step
+    return None
+
+
+def off_the_lost(view: View) -> Step | None:
+    """Take failed members out of the API servers' flags."""
+    return _off(view, set(view.lost))
+
+
+def off_the_leaving(view: View) -> Step | None:
+    """Take members that leave out of the API servers' flags."""
+    return _off(view, set(view.going))
+
+
+def _off(view: View, going: set[str]) -> Step | None:
+    if view.membership is None or not going:
+        return None
+    members = (view.membership.members[url] for url in going)
+    endpoints = {url for member in members for url in member.client_urls}
+    return _first_naming(view, endpoints.__contains__)
+
+
+def final(view: View) -> Step | None:
+    """Bring API servers to the spec's flags."""
+    if not view.born:
+        return None
+    for server in view.api_servers:
+        step = view.api_server(server)
+        if step is not None and step.effects(view.state):
+            return step
+    return None

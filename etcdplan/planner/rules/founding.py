@@ -1,0 +1,90 @@
+"""From nothing to a cluster: a static bootstrap that never overwrites and never removes."""
+
+from etcdplan.diff.view import View
+from etcdplan.model.identity import initial_cluster
+from etcdplan.planner.refusal import Refusal
+from etcdplan.steps.base import Step
+
+
+def no_trace_of_another(view: View) -> Refusal | None:
+    """Traces of another cluster where a new one shall be founded."""
+    if view.born:
+        return None
+    for wanted in view.target.members.values():
+        host = view.state.host(wanted.host)
+        data = host.data.get()
+        if data is None or data.cluster_id == view.target.founding_id:
+            continue
+        settings = host.etcd.settings.get()
+        begun = initial_cluster(settings) if settings else {}
+        if settings and settings.get("initial-cluster-token") == view.target.token and begun:
+            return Refusal(
+                "spec-changed",
+                f"host/{wanted.host}",
+                "A bootstrap of this cluster was begun with other members than the spec has now: "
+                + ", ".join(f"{name} ({url})" for url, name in sorted(begun.items()))
+                + ".",
+                "Finish it with the spec that it was begun with, then change the spec.",
+            )
+        return Refusal(
+            "existing-data",
+            f"host/{wanted.host}",
+            f"Host {wanted.host} already holds data of an etcd cluster (ID {data.cluster_id:x}) "
+            f"in {wanted.settings['data-dir']}.",
+            "A bootstrap never overwrites data. Use another host, or move the data away if unneeded.",
+        )
+    for server in view.target.api_servers.values():
+        settings = view.state.host(server.host).unit(server.unit).settings.get()
+        if settings and settings.get("etcd-servers"):
+            return Refusal(
+                "api-server-in-use",
+                f"apiserver/{server.name}",
+                f"API server {server.name} already points at an etcd cluster ({settings['etcd-servers']}), "
+                "while no member of the spec has data.",
+                "If that cluster's data is lost, restore it from a backup; an empty one would make the loss final.",
+            )
+    return None
+
+
+def start_founders(view: View) -> Step | Refusal | None:
+    """Found the cluster."""
+    if view.born:
+        return None
+    for wanted in view.target.members.values():
+        host = view.state.host(wanted.host)
+        step = view.etcd(wanted)
+        if host.etcd.failing and view.runs_as_wanted(wanted):
+            return Refusal(
+                "does-not-start",
+                f"member/{wanted.name}",
+                f"etcd of {wanted.name} on {wanted.host} ends again and again while the cluster is being founded.",
+                "Read its log on the host, mend the cause, start it, and plan again.",
+            )
+        member = view.membership.members.get(wanted.peer_url) if view.membership else None
+        if member is not None and member.client_urls and host.data.get() is None:
+            return Refusal(
+                "founding-broken",
+                f"member/{wanted.name}",
+                f"Member {wanted.name} lost its data before the founding of the cluster was ended.",
+                "The new cluster has no data worth keeping yet: move etcd's data away on all of its hosts, "
+                "and found it again.",
+            )
+        if step.effects(view.state):
+            return step
+    return None
+
+
+def all_founded(view: View) -> Refusal | None:
+    """Founding members that do not come up."""
+    if view.born or view.membership is None:
+        return None
+    for url, wanted in view.target.members.items():
+        member = view.membership.members.get(url)
+        if member is None or not member.serving:
+            return Refusal(
+                "does-not-serve",
+                f"member/{wanted.name}",
+                f"etcd of {wanted.name} on {wanted.host} runs but does not serve, so the founding cannot be ended.",
+                "Read its log on the host, mend the cause, and plan again.",
+            )
+    return None

@@ -1,0 +1,121 @@
+"""A plan is the policy unrolled on the model, until nothing is left to do, and proven before anybody sees it."""
+
+from dataclasses import dataclass, replace
+
+from etcdplan.diff.changes import Change, diff
+from etcdplan.diff.target import Target
+from etcdplan.model.effects import ImpossibleEffect
+from etcdplan.model.quorum import Quorum, quorum
+from etcdplan.model.settle import settle
+from etcdplan.model.state import State
+from etcdplan.planner.policy import REPAIRS, Rule, propose
+from etcdplan.planner.proof import unproven
+from etcdplan.planner.refusal import Refusal
+from etcdplan.steps.base import Step
+
+STEP_LIMIT = 400
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """A step in its place: the rule that proposed it, and the predicted states around it.
+
+    `group` counts runs of steps of one rule and kind; within a group the order may change with the leader.
+    """
+
+    step: Step
+    rule: Rule
+    group: int
+    before: State
+    after: State
+
+    @property
+    def heading(self) -> str:
+        """Return the rule's docstring, without its full stop."""
+        return (self.rule.__doc__ or "").split("\n", 1)[0].rstrip(".")
+
+    @property
+    def repair(self) -> bool:
+        """Whether the step may join a run that did not plan it."""
+        return self.rule in REPAIRS
+
+    @property
+    def quorum(self) -> tuple[Quorum, Quorum]:
+        """Return how the cluster stands before and after the step."""
+        return quorum(self.before.membership.value), quorum(self.after.membership.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done, or why nothing is. `steps` may be carried out only when `refusals` is empty."""
+
+    target: Target
+    state: State
+    changes: tuple[Change, ...]
+    steps: tuple[PlannedStep, ...]
+    refusals: tuple[Refusal, ...]
+
+
+def unroll(target: Target, state: State) -> Plan:
+    """Plan the way from a state to a target, and prove it. Pure; never raises for anything that a state may hold."""
+    start = settle(state)
+    changes = diff(target, start)
+    steps: list[PlannedStep] = []
+    refusal: Refusal | None = None
+    now, seen = start, [start]
+    while True:
+        rule, proposal = propose(target, now)
+        if rule is None or isinstance(proposal, Refusal) or proposal is None:
+            refusal = proposal if isinstance(proposal, Refusal) else None
+            break
+        try:
+            after = proposal.after(now)
+        except ImpossibleEffect as error:
+            refusal = _broken(proposal.subject, f"step {proposal.id} cannot be done: {error}")
+            break
+        group = _group(steps, rule, proposal)
+        steps.append(PlannedStep(proposal, rule, group, now, after))
+        if after in seen or len(steps) > STEP_LIMIT:
+            refusal = _broken(proposal.subject, f"step {proposal.id} leads nowhere")
+            break
+        now = after
+        seen.append(now)
+    if refusal is None:
+        refusal = _nothing_left(target, now) or _proven(target, start, steps)
+    return Plan(target, start, changes, tuple(steps), (refusal,) if refusal else ())
+
+
+def _group(steps: list[PlannedStep], rule: Rule, step: Step) -> int:
+    if not steps:
+        return 1
+    last = steps[-1]
+    return last.group + (last.rule is not rule or last.step.kind != step.kind)
+
+
+def _nothing_left(target: Target, state: State) -> Refusal | None:
+    """The last rule: what differs and has no rule is refused, so that nothing is ever passed over."""
+    rest = diff(target, state)
+    if not rest:
+        return None
+    what = "; ".join(f"{change.address} ({change.reason})" for change in rest[:3])
+    return Refusal(
+        "no-way", rest[0].address, f"No way is known from here to the spec: {what}.", "Please report this."
+    )
+
+
+def _proven(target: Target, start: State, steps: list[PlannedStep]) -> Refusal | None:
+    for planned in steps:
+        for problem in unproven(target, planned.step, planned.before, planned.after, start):
+            return replace(
+                _broken(planned.step.subject, f"step {planned.step.id}: {problem}"), code="unproven"
+            )
+    return None
+
+
+def _broken(subject: str, message: str) -> Refusal:
+    return Refusal(
+        "unproven",
+        subject,
+        f"The plan could not be proven safe and is not carried out: {message}.",
+        "Please report this with the output of 'etcdplan observe -o live.json'.",
+    )
