@@ -5,7 +5,6 @@ document, no tags, no anchors and aliases (a few lines of aliases expand to bill
 a reviewer what stands where), no merge keys, no key twice, bounded size and depth, no invisible character.
 """
 
-import os
 import re
 import stat
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import Any, Final, NoReturn
 
 import yaml
 
-from etcdplan.spec.problems import Address, Position, Problem, SpecInvalid, render_address, shown
+from etcdplan.spec.problems import Address, Position, Problem, SpecInvalid, render_address, shortened, shown
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 20
@@ -52,10 +51,9 @@ class Document:
 
 def read_regular_file(path: Path) -> bytes:
     """Up to MAX_BYTES + 1 bytes. Raises OSError, also for what is no regular file; never waits for a pipe."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(None, "Not a regular file")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(None, "Not a regular file")
+    with path.open("rb") as file:
         return file.read(MAX_BYTES + 1)
 
 
@@ -89,6 +87,7 @@ class _Reader:
 
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
+        self._lines = re.split("\r\n|\r|\n", text)
         self._loader = _Loader(text)
         self._positions: dict[Address, Position] = {}
         self._texts: dict[Address, str] = {}
@@ -107,33 +106,36 @@ class _Reader:
     def _document(self) -> object:
         self._loader.get_event()
         if self._loader.check_event(yaml.StreamEndEvent):
-            self._report(
-                _START, (), "the file is empty", "start with the output of 'etcdplan schema' or an example"
-            )
+            self._report(_START, (), "the file is empty", "start from one of the examples")
             raise SpecInvalid(self._problems)
         self._loader.get_event()
         value = self._node((), None)
         self._loader.get_event()
         if not self._loader.check_event(yaml.StreamEndEvent):
-            second = _position(self._loader.get_event())
+            second = self._at(self._loader.get_event().start_mark)
             self._report(second, (), "a second document starts here", "write one cluster a file")
         return value
 
     def _node(self, address: Address, key: Position | None) -> object:
         """The value that starts here; `key` is the position of its key, for entries of mappings."""
         event = self._loader.get_event()
-        position = _position(event)
+        position = self._at(event.start_mark)
         self._positions.setdefault(address, key or position)
         if len(address) > MAX_DEPTH:
             self._report(position, (), f"nested deeper than {MAX_DEPTH} levels", "no spec needs that")
             raise SpecInvalid(self._problems)
         if isinstance(event, yaml.AliasEvent):
             self._odd(
-                position, address, f"the alias *{event.anchor}", "write the value out, where it is read"
+                position,
+                address,
+                f"the alias *{shortened(str(event.anchor))}",
+                "write the value out, where it is read",
             )
             return None
         if event.anchor is not None:
-            self._report(position, address, f"the anchor &{event.anchor}", "remove it; aliases are not read")
+            self._report(
+                position, address, f"the anchor &{shortened(event.anchor)}", "remove it; aliases are not read"
+            )
         if event.tag is not None:
             self._odd(position, address, f"the tag {shown(event.tag)}", "remove it; tags are not read")
         if isinstance(event, yaml.ScalarEvent):
@@ -152,7 +154,7 @@ class _Reader:
     def _mapping(self, address: Address) -> dict[str, object]:
         entries: dict[str, object] = {}
         while not self._loader.check_event(yaml.MappingEndEvent):
-            position = _position(self._loader.peek_event())
+            position = self._at(self._loader.peek_event().start_mark)
             key = self._key(address)
             entry = (*address, key)
             first = self._positions.get(entry) if key in entries else None
@@ -167,7 +169,7 @@ class _Reader:
 
     def _key(self, address: Address) -> str:
         event = self._loader.peek_event()
-        position = _position(event)
+        position = self._at(event.start_mark)
         if not isinstance(event, yaml.ScalarEvent) or event.anchor or event.tag:
             self._odd(position, (*address, ""), "a key must be plain text", "write KEY: VALUE")
             self._node((*address, ""), position)
@@ -177,7 +179,7 @@ class _Reader:
         if kind == "merge":
             self._odd(position, (*address, "<<"), "the merge key", "write the entries out")
         elif kind != "str":
-            remedy = f'to mean text, quote it: "{event.value}"'
+            remedy = f'to mean text, quote it: "{shortened(event.value)}"'
             self._odd(position, (*address, event.value), "a key must be text", remedy)
         return str(event.value)
 
@@ -195,8 +197,9 @@ class _Reader:
             return int(text)
         if kind == "float" and re.fullmatch(r"-?[0-9]+\.[0-9]*", text):
             return float(text)
-        remedy = f'to mean text, quote it: "{text}"; write numbers in decimal'
-        self._odd(_position(event), address, f"{text} is {_ODD[kind]} to YAML", remedy)
+        brief = shortened(text)
+        remedy = f'to mean text, quote it: "{brief}"; write numbers in decimal'
+        self._odd(self._at(event.start_mark), address, f"{brief} is {_ODD[kind]} to YAML", remedy)
         return text
 
     def _kind(self, event: Any) -> str:
@@ -215,13 +218,15 @@ class _Reader:
         if not isinstance(error, yaml.MarkedYAMLError):
             error = yaml.MarkedYAMLError(problem=str(error))
         mark = error.problem_mark or error.context_mark
-        position = Position(mark.line + 1, mark.column + 1) if mark else _START
+        position = self._at(mark) if mark else _START
         what = f"not YAML: {error.problem or error.context}"
         if error.context and error.context_mark:
-            what += f", {error.context} that starts on line {error.context_mark.line + 1}"
+            what += f", {error.context} that starts on line {self._at(error.context_mark).line}"
         self._report(position, (), what, "indent with spaces, close every quote and bracket")
         raise SpecInvalid(self._problems) from None
 
-
-def _position(event: Any) -> Position:
-    return Position(event.start_mark.line + 1, event.start_mark.column + 1)
+    def _at(self, mark: Any) -> Position:
+        """The position of `mark`; libyaml puts some on a line after the last."""
+        if mark.line < len(self._lines):
+            return Position(mark.line + 1, mark.column + 1)
+        return Position(len(self._lines), len(self._lines[-1]) + 1)

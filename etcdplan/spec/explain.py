@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from etcdplan.spec.document import Document
 from etcdplan.spec.models import PATTERN_WORDS, Spec
-from etcdplan.spec.problems import MAX_PROBLEMS, Address, Position, Problem, render_address, shown
+from etcdplan.spec.problems import MAX_PROBLEMS, Address, Position, Problem, render_address, shortened, shown
 
 _TYPES: Final = {
     "string_type": "text",
@@ -111,10 +111,10 @@ def _faults(
 
 def _wrong_type(kind: str, value: object, address: Address, document: Document) -> tuple[str, str]:
     given = next((name for type_, name in _KINDS if isinstance(value, type_)), "empty")
-    text = document.texts.get(address, "")
+    text = shortened(document.texts.get(address, ""))
     reading = f"YAML reads {text} as {given}" if text and value is not None else f"is {given}"
     what = f"must be {_TYPES[kind]}, but {reading}"
-    if kind == "string_type" and text:
+    if kind == "string_type" and text and value is not None:
         if address[-1] == "version":
             return what, "write all three numbers, such as 3.6.16"
         return what, f'quote it: "{text}"'

@@ -47,7 +47,7 @@ def load_spec(path: Path) -> LoadedSpec:
     document = read_document(path)
     problems = list(document.problems)
     try:
-        spec = Spec.model_validate(document.value, context=DOCUMENT)
+        spec = Spec.model_validate(document.value, context=DOCUMENT, by_alias=True, by_name=False)
     except ValidationError as error:
         problems += explain(error, document, path)
         raise SpecInvalid(problems) from None
@@ -85,7 +85,7 @@ def _read_certificates(loaded: LoadedSpec, name: str, address: Address) -> bytes
     except OSError as error:
         what = f"{path} cannot be read: {error.strerror}"
     except EtcdplanError as error:
-        what, remedy = f"{path} is not a certificate authority's: {error.message}", error.hint or remedy
+        what, remedy = f"{path} does not hold certificates: {error.message}", error.hint or remedy
     position = loaded.position(address)
     where = render_address(address)
     raise SpecInvalid([Problem(loaded.path, position.line, position.column, where, what, remedy)])

@@ -76,12 +76,17 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:56]}…{text[0] if isinstance(value, str) else ''}"
 
 
+def shortened(text: str) -> str:
+    """What stands in the file without quotes, for a message."""
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
 def render_address(address: Address) -> str:
     """`spec.members[1].host`."""
 
     def part(key: str | int) -> str:
         if isinstance(key, int):
             return f"[{key}]"
-        return f".{key}" if re.fullmatch(r"[\w-]+", key, re.ASCII) else f"[{shown(key)}]"
+        return f".{key}" if re.fullmatch(r"[\w-]{1,60}", key, re.ASCII) else f"[{shown(key)}]"
 
     return "".join(map(part, address)).removeprefix(".")

@@ -1,0 +1,143 @@
+"""Lint: each unwise choice gives its code at its place, and wise ones give nothing."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from etcdplan.spec.lint import LINT_CODES, lint
+from etcdplan.spec.load import LoadedSpec
+from etcdplan.spec.problems import Position
+
+Load = Callable[..., LoadedSpec]
+
+M2 = "    - {name: member2, host: 10.0.0.2}\n"
+M3 = "    - {name: member3, host: 10.0.0.3}\n"
+CP = "      - {name: cp1, host: 10.0.0.11}\n"
+
+
+def _more(count: int) -> str:
+    return M3 + "".join(f"    - {{name: m{i}, host: 10.0.1.{i}}}\n" for i in range(1, count + 1))
+
+
+def _domains(*domains: str) -> tuple[str, str]:
+    lines = [f"    - {{name: m{i}, host: 10.0.1.{i}, failureDomain: {d}}}\n" for i, d in enumerate(domains)]
+    return f"    - {{name: member1, host: 10.0.0.1}}\n{M2}{M3}", "".join(lines)
+
+
+def _etcd(line: str) -> tuple[str, str]:
+    return "  members:\n", f"    {line}\n  members:\n"
+
+
+PLAIN = ("  tls:\n", "  tls:\n    mode: none\n    allowPlaintext: true\n")
+ALONE = (M2, "", M3, "")
+
+CASES: dict[str, tuple[tuple[str, ...], list[str]]] = {
+    "wise": ((), []),
+    "four": ((M3, _more(1)), ["EP101 warning spec.members 11:3"]),
+    "two": ((M3, ""), ["EP101 warning spec.members 11:3", "EP102 warning spec.members 11:3"]),
+    "one": (ALONE, ["EP102 warning spec.members 11:3"]),
+    "seven": ((M3, _more(4)), []),
+    "eight": ((M3, _more(5)), ["EP101 warning spec.members 11:3", "EP103 warning spec.members 11:3"]),
+    "nine": ((M3, _more(6)), ["EP103 warning spec.members 11:3"]),
+    "domains": (_domains("a", "b", "c"), []),
+    "two of three in a domain": (
+        _domains("a", "b", "b"),
+        ["EP104 warning spec.members[1].failureDomain 13:34"],
+    ),
+    "two of five in a domain": (_domains("a", "a", "b", "b", "c"), []),
+    "three of five in a domain": (
+        _domains("a", "b", "b", "b", "c"),
+        ["EP104 warning spec.members[1].failureDomain 13:34"],
+    ),
+    "one without domain": (_domains("a", "b", "~"), ["EP105 note spec.members[2] 14:7"]),
+    "no TLS": (PLAIN, ["EP111 warning spec.tls.mode 16:5"]),
+    "quota": (("8GiB", "9GiB"), ["EP112 warning spec.etcd.quotaBackend 9:5"]),
+    "two API servers, one member": (
+        (*ALONE, CP, f"{CP}      - {{name: cp2, host: 10.0.0.12}}\n"),
+        ["EP102 warning spec.members 11:3", "EP113 warning spec.apiServers.instances 18:5"],
+    ),
+    "own": (
+        ("connect: all", "connect: own", "10.0.0.11", "10.0.0.11, member: member1"),
+        ["EP114 note spec.apiServers.connect 19:5"],
+    ),
+    "two with the same own": (
+        (
+            "connect: all",
+            "connect: own",
+            CP,
+            "".join(f"      - {{name: cp{i}, host: 10.0.0.1{i}, member: member1}}\n" for i in (1, 2)),
+        ),
+        ["EP113 warning spec.apiServers.instances 20:5", "EP114 note spec.apiServers.connect 19:5"],
+    ),
+    "fast heartbeat": (("100ms", "9ms"), ["EP115 warning spec.etcd.heartbeatInterval 7:5"]),
+    "slow heartbeat": (
+        ("100ms", "501ms", "1s", "6s"),
+        ["EP115 warning spec.etcd.heartbeatInterval 7:5"],
+    ),
+    "close election": (("100ms", "101ms"), ["EP116 warning spec.etcd.electionTimeout 8:5"]),
+    "late election": (("1s", "11s"), ["EP117 warning spec.etcd.electionTimeout 8:5"]),
+    "experimental flag on 3.6": (("snapshot-count", "experimental-memory-mlock"), []),
+    "experimental flag on 3.7": (
+        ("snapshot-count", "experimental-memory-mlock", "3.6.16", "3.7.3"),
+        ["EP110 error spec.etcd.extraArgs.experimental-memory-mlock 10:17"],
+    ),
+    "v2 on 3.6": (
+        ("snapshot-count", "enable-v2"),
+        ["EP110 error spec.etcd.extraArgs.enable-v2 10:17"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), CASES.values(), ids=CASES)
+def test_finding(changes: tuple[str, ...], expected: list[str], load: Load) -> None:
+    findings = lint(load(*changes))
+    places = [f"{f.code} {f.severity} {f.address} {f.position.line}:{f.position.column}" for f in findings]
+    assert places == expected
+    assert all(f.what and f.remedy for f in findings)
+
+
+@pytest.mark.parametrize(
+    ("version", "codes"),
+    [
+        ("3.4.20", "EP107 EP108 EP109"),
+        ("3.4.21", "EP106 EP108 EP109"),
+        ("3.4.22", "EP108 EP109"),
+        ("3.4.45", "EP108 EP109"),
+        ("3.5.0", "EP106 EP109"),
+        ("3.5.2", "EP106 EP109"),
+        ("3.5.3", "EP107 EP109"),
+        ("3.5.5", "EP106 EP109"),
+        ("3.5.6", "EP109"),
+        ("3.5.32", "EP109"),
+        ("3.5.33", ""),
+        ("3.6.13", "EP109"),
+        ("3.6.14", ""),
+        ("3.7.0", "EP109"),
+        ("3.7.1", ""),
+    ],
+)
+def test_versions(version: str, codes: str, load: Load) -> None:
+    findings = lint(load("3.6.16", version))
+    assert [f.code for f in findings] == codes.split()
+    assert {f.address for f in findings} <= {"spec.etcd.version"}
+    assert [f.severity for f in findings if f.code == "EP106"] == ["error"] * codes.count("EP106")
+
+
+def test_handshakes_matter_with_tls_only(load: Load) -> None:
+    codes = [f.code for f in lint(load(*PLAIN, "3.6.16", "3.6.13"))]
+    assert codes == ["EP111"]
+
+
+def test_a_finding_says_what_and_what_to_do(load: Load) -> None:
+    (finding,) = lint(load("8GiB", "16GiB"))
+    assert finding.position == Position(9, 5)
+    assert finding.what == "16GiB makes starts, restores and defragmentation slow"
+    assert finding.remedy == "etcd recommends at most 8GiB"
+
+
+def test_every_code_has_a_title_and_a_case() -> None:
+    assert all(re.fullmatch(r"EP1\d\d", code) for code in LINT_CODES)
+    assert len(set(LINT_CODES.values())) == len(LINT_CODES)
+    seen = {line.split()[0] for _, expected in CASES.values() for line in expected}
+    assert seen | {"EP106", "EP107", "EP108", "EP109"} == set(LINT_CODES)
