@@ -42,7 +42,7 @@ def mutated(draw: st.DrawFn) -> str:
             case "swap" if one < len(lines) and other < len(lines):
                 lines[one], lines[other] = lines[other], lines[one]
                 text = "".join(lines)
-            case "drop":
+            case _:
                 text = "".join(lines[:one] + lines[one + 1 :])
     return text
 
