@@ -4,10 +4,11 @@ from dataclasses import dataclass, replace
 
 from etcdplan.diff.changes import Change, diff
 from etcdplan.diff.target import Target
+from etcdplan.diff.view import View
 from etcdplan.model.effects import ImpossibleEffect
 from etcdplan.model.quorum import Quorum, quorum
 from etcdplan.model.settle import settle
-from etcdplan.model.state import State
+from etcdplan.model.state import State, host_of
 from etcdplan.planner.policy import REPAIRS, Rule, propose
 from etcdplan.planner.proof import unproven
 from etcdplan.planner.refusal import Refusal
@@ -54,6 +55,23 @@ class Plan:
     changes: tuple[Change, ...]
     steps: tuple[PlannedStep, ...]
     refusals: tuple[Refusal, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what a reader should know besides: where something could not be reached and is gone on without."""
+        view, notes = View(self.target, self.state), []
+        for url in view.lost if not self.state.membership.is_unknown else ():
+            host = self.state.hosts.get(host_of(url))
+            if host is not None and host.unreachable:
+                notes.append(
+                    f"The process of the failed member at {url} could not be stopped: its host does not answer."
+                )
+        for server in self.target.api_servers.values():
+            if view.absent_api_host(server.host):
+                notes.append(
+                    f"API server {server.name} counts as not running: its host {server.host} does not answer."
+                )
+        return tuple(notes)
 
 
 def unroll(target: Target, state: State) -> Plan:

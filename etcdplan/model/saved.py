@@ -1,0 +1,37 @@
+"""State to JSON and back: `observe -o live.json`, `plan --live live.json`. Every bug report is a test case."""
+
+import json
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from etcdplan.errors import EtcdplanError
+from etcdplan.model.state import State
+
+FORMAT_VERSION = "1.0"
+
+
+class SavedStateError(EtcdplanError):
+    """A saved state cannot be read."""
+
+
+def dump_state(state: State) -> dict[str, Any]:
+    """Return the state in JSON terms, with its format version."""
+    return {"format_version": FORMAT_VERSION, "state": TypeAdapter(State).dump_python(state, mode="json")}
+
+
+def load_state(content: bytes, name: str) -> State:
+    """Read what `dump_state` gave, as JSON text; `name` is for messages. Raises `SavedStateError`."""
+    try:
+        body = json.loads(content)
+        version = body["format_version"]
+        if version != FORMAT_VERSION:
+            raise SavedStateError(
+                f"{name} has format {version!r}, this version of etcdplan knows {FORMAT_VERSION!r}.",
+                hint="Observe again: etcdplan observe SPEC -o FILE.",
+            )
+        return TypeAdapter(State).validate_python(body["state"])
+    except (ValueError, KeyError, TypeError, ValidationError):
+        raise SavedStateError(
+            f"{name} is not a saved state.", hint="Observe again: etcdplan observe SPEC -o FILE."
+        ) from None

@@ -1,0 +1,290 @@
+"""A plan as a JSON document: safe to publish, bound to the spec and to what was seen.
+
+`digest` is what a reviewer approves: kinds, subjects, parameters and preconditions of the steps, and the spec's digest;
+no reasons, times, leaders or allocated IDs, so that the same plan made again compares equal. `checksum` covers the
+whole document.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from etcdplan.errors import EtcdplanError
+from etcdplan.model.quorum import Quorum
+from etcdplan.model.state import Host, State, Unit
+from etcdplan.planner.unroll import Plan, PlannedStep
+
+FORMAT_VERSION: Final = "1.0"
+
+
+class PlanFileError(EtcdplanError):
+    """A plan file is damaged, was edited, or is of a format that this version does not know."""
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClusterEntry(_Document):
+    """Which cluster the plan is for; `id` is hex, as etcdctl prints it."""
+
+    name: str
+    id: str
+
+
+class ChangeEntry(_Document):
+    """One difference between the spec and the live cluster."""
+
+    address: str
+    action: str
+    before: str | None
+    after: str | None
+    reason: str
+
+
+class RefusalEntry(_Document):
+    """Why the plan cannot be carried out."""
+
+    code: str
+    subject: str
+    message: str
+    remedy: str
+    exit_code: int
+
+
+class QuorumEntry(_Document):
+    """The voters as predicted after the step, and the failures survived before and after it."""
+
+    voters: int
+    healthy: int
+    needed: int
+    tolerates_before: int
+    tolerates_after: int
+
+
+class StepEntry(_Document):
+    """One step."""
+
+    id: str
+    kind: str
+    subject: str
+    params: dict[str, Any]
+    preconditions: dict[str, Any]
+    group: int
+    heading: str
+    summary: str
+    reason: str
+    destructive: bool
+    restarts: list[str]
+    quorum: QuorumEntry
+
+
+class PlanDocument(_Document):
+    """The whole plan. `facts` are the observed facts that it rests on, by address."""
+
+    format_version: Literal["1.0"] = FORMAT_VERSION
+    cluster: ClusterEntry
+    spec_digest: str
+    digest: str
+    checksum: str
+    tolerates: int
+    changes: list[ChangeEntry]
+    refusals: list[RefusalEntry]
+    notes: list[str]
+    steps: list[StepEntry]
+    facts: dict[str, str]
+
+
+def canonical(value: Any) -> bytes:
+    """Return sorted, compact JSON."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def sha256(value: Any) -> str:
+    """Return `sha256:` and the hash of a value's canonical JSON."""
+    return f"sha256:{hashlib.sha256(canonical(value)).hexdigest()}"
+
+
+def to_document(plan: Plan, spec_digest: str) -> PlanDocument:
+    """Write a plan down."""
+    membership = plan.state.membership.value
+    cluster_id = membership.cluster_id if membership else plan.target.founding_id
+    for host in plan.state.hosts.values():
+        if host.record.value is not None:
+            cluster_id = host.record.value.cluster_id
+    steps = [_step(plan, planned, f"{cluster_id:x}") for planned in plan.steps]
+    body: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "cluster": {"name": plan.target.cluster, "id": f"{cluster_id:x}"},
+        "spec_digest": spec_digest,
+        "digest": digest_of(spec_digest, steps),
+        "tolerates": plan.steps[0].quorum[0].tolerates if plan.steps else -1,
+        "changes": [
+            {
+                "address": c.address,
+                "action": c.action,
+                "before": c.before,
+                "after": c.after,
+                "reason": c.reason,
+            }
+            for c in plan.changes
+        ],
+        "refusals": [
+            {
+                "code": r.code,
+                "subject": r.subject,
+                "message": r.message,
+                "remedy": r.remedy,
+                "exit_code": r.exit_code,
+            }
+            for r in plan.refusals
+        ],
+        "notes": list(plan.notes),
+        "steps": steps,
+        "facts": dict(facts_of(plan.state)),
+    }
+    return PlanDocument.model_validate({**body, "checksum": sha256(body)})
+
+
+def _step(plan: Plan, planned: PlannedStep, cluster_id: str) -> dict[str, Any]:
+    step = planned.step
+    before, after = planned.quorum
+    return {
+        "id": step.id,
+        "kind": step.kind,
+        "subject": step.subject,
+        "params": dict(step.params()),
+        "preconditions": {"cluster": cluster_id, "voters": before.voters, "healthy": before.healthy},
+        "group": planned.group,
+        "heading": planned.heading,
+        "summary": step.summary(),
+        "reason": _reason(plan, planned),
+        "destructive": step.destructive,
+        "restarts": list(step.restarts(planned.before)),
+        "quorum": _quorum(before, after),
+    }
+
+
+def _quorum(before: Quorum, after: Quorum) -> dict[str, int]:
+    return {
+        "voters": after.voters,
+        "healthy": after.healthy,
+        "needed": after.needed,
+        "tolerates_before": before.tolerates,
+        "tolerates_after": after.tolerates,
+    }
+
+
+def _reason(plan: Plan, planned: PlannedStep) -> str:
+    """Return the reason of the change that the step is about, or what its rule is for."""
+    subject = planned.step.subject
+    reasons = (c.reason for c in plan.changes if c.address == subject or c.address.startswith(f"{subject}/"))
+    return next(reasons, planned.heading[:1].lower() + planned.heading[1:])
+
+
+def digest_of(spec_digest: str, steps: list[dict[str, Any]]) -> str:
+    """Return the digest of a plan; within a group the order of steps may follow the leader, so it does not count."""
+    keys = ("id", "kind", "subject", "params", "preconditions", "group")
+    approved = sorted(
+        ({key: step[key] for key in keys} for step in steps), key=lambda s: (s["group"], s["id"])
+    )
+    return sha256({"spec": spec_digest, "steps": approved})
+
+
+def facts_of(state: State) -> Iterator[tuple[str, str]]:
+    """Yield what a plan relies on, by address, without what may change by itself (leader, IDs, times)."""
+    membership = state.membership
+    if membership.is_unknown:
+        yield "members", f"unknown: {membership.why}"
+    for url, member in (membership.value.members if membership.value else {}).items():
+        role = "learner" if member.learner else "voter"
+        serving = "serves" if member.serving else "does not serve" if member.started else "not started"
+        yield f"member/{url}", f"{member.name or '-'}, {role}, {serving}"
+    for host in state.hosts.values():
+        yield from _host_facts(host)
+
+
+def _host_facts(host: Host) -> Iterator[tuple[str, str]]:
+    address = f"host/{host.address}"
+    if host.unreachable:
+        yield address, f"unreachable: {host.unreachable}"
+        return
+    yield from _unit_facts(f"{address}/etcd", host.etcd)
+    for name, unit in host.api_servers.items():
+        yield from _unit_facts(f"{address}/apiserver/{name}", unit)
+    data = host.data.value
+    yield (
+        f"{address}/data",
+        "unknown"
+        if host.data.is_unknown
+        else "none"
+        if data is None
+        else data.foreign or f"{data.cluster_id:x}",
+    )
+    for name, leaf in host.leafs.items():
+        pair = leaf.value
+        yield (
+            f"{address}/certificate/{name}",
+            "none" if pair is None else f"{','.join(pair.sans)} by {pair.issuer[:16] or 'another CA'}",
+        )
+
+
+def _unit_facts(address: str, unit: Unit) -> Iterator[tuple[str, str]]:
+    settings, process = unit.settings, unit.process
+    yield f"{address}/settings", "unknown" if settings.is_unknown else _fingerprint(settings.value)
+    running = process.value
+    yield (
+        f"{address}/process",
+        "unknown"
+        if process.is_unknown
+        else "down"
+        if running is None
+        else f"{'hung' if running.hung else 'runs'} with {_fingerprint(running.settings)}",
+    )
+    if unit.held or unit.failing:
+        yield f"{address}/kept", "held" if unit.held else "failing"
+
+
+def _fingerprint(settings: Mapping[str, str] | None) -> str:
+    return "none" if settings is None else hashlib.sha256(canonical(dict(settings))).hexdigest()[:16]
+
+
+def dump(document: PlanDocument) -> bytes:
+    """Return the document as indented JSON, ending in a newline."""
+    return json.dumps(document.model_dump(), indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def parse(content: bytes, name: str) -> PlanDocument:
+    """Read a plan file; `name` is for messages. Raises `PlanFileError` for anything that `dump` did not write."""
+    again = "Make the plan again: etcdplan plan SPEC --out FILE."
+    try:
+        body = json.loads(content)
+    except ValueError as error:
+        raise PlanFileError(f"{name} is not a whole plan file: {error}.", hint=again) from None
+    if not isinstance(body, dict):
+        raise PlanFileError(f"{name} is not a plan file.", hint=again)
+    version = body.get("format_version")
+    if version != FORMAT_VERSION:
+        raise PlanFileError(
+            f"{name} has plan format {version!r}; this version of etcdplan knows {FORMAT_VERSION!r}.",
+            hint="Use the version of etcdplan that made it, or make the plan again.",
+        )
+    try:
+        document = PlanDocument.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise PlanFileError(
+            f"{name} is not a valid plan file: {place}: {first['msg']}.", hint=again
+        ) from None
+    rest = {key: value for key, value in body.items() if key != "checksum"}
+    if sha256(rest) != document.checksum:
+        raise PlanFileError(
+            f"{name} was changed or damaged after it was written: its checksum differs.", hint=again
+        )
+    if digest_of(document.spec_digest, rest["steps"]) != document.digest:
+        raise PlanFileError(f"{name} was edited: its steps do not have the digest that it names.", hint=again)
+    return document
