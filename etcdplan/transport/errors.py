@@ -34,6 +34,7 @@ class Reason(Enum):
     NOT_SUPPORTED_FOR_LEARNER = "etcdserver: rpc not supported for learner"
     PERMISSION_DENIED = "etcdserver: permission denied"
     NO_USER = "etcdserver: user name is empty"
+    UNKNOWN_USER = "etcdserver: user name not found"
     UNIMPLEMENTED = "unimplemented"
     """The one that is known by its code: the server has no such method."""
 
@@ -45,6 +46,7 @@ _HINTS = {
     Reason.LEARNER_NOT_READY: "The learner has not caught up yet.",
     Reason.PERMISSION_DENIED: "The client certificate's user lacks the root role.",
     Reason.NO_USER: "etcd's authentication is on: a client certificate that names a user is needed.",
+    Reason.UNKNOWN_USER: "etcd's authentication is on: the client certificate's common name must be a user's.",
 }
 
 

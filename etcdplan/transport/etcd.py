@@ -1,7 +1,8 @@
 """A typed client of etcd's Cluster and Maintenance services: one endpoint, one connection, no retries.
 
-Every call takes a deadline in seconds. A server gives a proposal up after 7 s with default timings (etcd
-`config.ReqTimeout`), so mutating calls want 10 s or more: then the server's own words arrive.
+Every call takes a deadline in seconds. Without quorum a server answers a linearizable read after 7 s with default
+timings (etcd `config.ReqTimeout`), a promotion asked of a follower too, and any other membership change never: it
+waits as long as the caller (`EtcdServer.configure`), and the change may still happen after that.
 """
 
 import ipaddress
