@@ -1,0 +1,394 @@
+"""The ports to hosts (`etcdplan.hosts.ports`) on top of the fake world."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from etcdplan.hosts.ports import (
+    Claim,
+    EtcdReport,
+    Fenced,
+    HostOutcomeUnknown,
+    HostRefused,
+    HostReport,
+    HostUnreachable,
+    LeafFile,
+    ListedMember,
+)
+from etcdplan.model.facts import ABSENT, Fact, known, unknown
+from etcdplan.model.state import Data, Process, Settings, Unit
+from tests.support import fake_calls
+from tests.support.fake_consensus import follows, serves
+from tests.support.fake_etcd import FakeMember
+from tests.support.fake_machine import ETCD_UNIT, FakeMachine, FakePair
+from tests.support.fake_start import end_process, hand_over, shows_certificate, start_process
+
+if TYPE_CHECKING:
+    from tests.support.fake_world import FakeWorld
+
+EFFECT_TAKES = 0.05
+WRITE_TAKES = 0.005
+GRACE = 10.0
+"""Seconds between SIGTERM and SIGKILL for a process that does not react."""
+LOCK_FILE = "lock.json"
+_FREE = 10 * 1024**3
+
+
+class FakeController:
+    """`Hosts` of one controller; two of them contend for the guards of hosts."""
+
+    def __init__(self, world: "FakeWorld", name: str) -> None:
+        self.world = world
+        self.name = name
+
+    def host(self, address: str) -> "FakeHost":
+        """Return the host with that address, whether or not there is one."""
+        return FakeHost(self.world, self, address)
+
+
+class FakeHost:
+    """A `ManagedHost`."""
+
+    def __init__(self, world: "FakeWorld", controller: FakeController, address: str) -> None:
+        self.world = world
+        self.controller = controller
+        self.address = address
+        self.store = FakeStore(self)
+        self.effects = FakeEffects(self)
+
+    @property
+    def machine(self) -> FakeMachine:
+        """The machine; raises `HostUnreachable`."""
+        machine = self.world.machines.get(self.address)
+        if machine is None or not machine.reachable:
+            raise HostUnreachable(f"{self.address} does not answer.")
+        return machine
+
+    def inspect(self, *, timeout: float) -> HostReport:
+        """Say what is on the disk and what runs."""
+        machine = self.machine
+        hidden = machine.hidden
+
+        def fact(name: str, value: object) -> Fact:  # type: ignore[type-arg]
+            if name in hidden:
+                return unknown(f"host/{self.address}/{name}", hidden[name])
+            return ABSENT if value is None else known(value)
+
+        data = machine.data
+        leafs: dict[str, Fact[LeafFile]] = dict.fromkeys(machine.new_keys, ABSENT)
+        for name, pair in machine.pairs.items():
+            leafs[name] = fact(f"leaf/{name}", LeafFile(pair.certificate, pair.has_its_key))
+        seen = data and Data(data.cluster.id if data.cluster else 0, data.member_id, data.foreign)
+        units = {name: self._unit(machine, name, fact) for name in machine.units}
+        return HostReport(
+            etcd=units.pop(ETCD_UNIT),
+            data=fact("data", seen),
+            leafs=leafs,
+            trust=fact("trust", machine.bundle),
+            record=fact("record", machine.record),
+            api_servers={name.removeprefix("apiserver/"): unit for name, unit in units.items()},
+            free_bytes=0 if machine.full else _FREE,
+        )
+
+    def _unit(self, machine: FakeMachine, name: str, fact: Callable[[str, object], Fact]) -> Unit:  # type: ignore[type-arg]
+        unit = machine.units[name]
+        process = unit.process
+        running = process and Process(
+            _shown(name, process.settings),
+            answering=process.ready and not process.stopped,
+            started=int(process.started),
+        )
+        on_disk = None if unit.settings is None else _shown(name, unit.settings)
+        return Unit(
+            fact(f"{name}.settings", on_disk), fact(f"{name}.process", running), unit.held, unit.failing
+        )
+
+    def ask_etcd(self, client_url: str, *, timeout: float) -> EtcdReport | None:
+        """Let the etcd at a URL speak for itself."""
+        found = self.world.etcds_at_client_url(client_url, self.machine)
+        etcd = found[0] if found else None
+        if (
+            etcd is None
+            or etcd.stopped
+            or not etcd.ready
+            or not shows_certificate(self.world, etcd, client_url)
+        ):
+            return None
+        data = etcd.data
+        assert data is not None and data.cluster is not None
+        leader, serving = follows(self.world, etcd), serves(self.world, etcd)
+        config = data.cluster.config(data.applied)
+        learner = config[data.member_id].learner
+        return EtcdReport(
+            cluster_id=data.cluster.id,
+            member_id=data.member_id,
+            version=etcd.version,
+            leader_id=leader.data.member_id if leader and leader.data else 0,
+            is_learner=learner,
+            serves=serving,
+            confirmed=serving,
+            # A learner rejects MemberList.
+            members=() if learner else tuple(_listed(member) for member in config.values()),
+            errors=() if leader else ("etcdserver: no leader",),
+        )
+
+    def perform(
+        self, effect: str, act: Callable[[FakeMachine], object], *args: object, claim: Claim | None = None
+    ) -> None:
+        """Do something to the machine once, with all the checks around it and what befalls the call."""
+        world = self.world
+        if claim is not None and world.before_effect is not None:
+            world.before_effect(self.address, effect)
+        if claim is not None and self.machine.guard is not None:
+            raise HostRefused(f"The guard of {self.address} is held.")
+        world.clock.sleep(WRITE_TAKES if claim is None else EFFECT_TAKES)
+        machine = self.machine
+        if claim is not None:
+            _admit(machine, claim)
+        fault = world.fault_of(effect, self.address)
+        if fault is not None and not fault.happens:
+            raise self._broken(effect, fault.reply, args)
+        if claim is None:
+            act(machine)
+        else:
+            before = world.monitors.look(world)
+            act(machine)
+            world.react()
+            world.monitors.judge(world, before, f"{self.address} {effect}")
+            world.log(self.address, effect, args)
+            if world.after_effect is not None:
+                world.after_effect(self.address, effect)
+        if fault is not None:
+            raise self._broken(effect, fault.reply, args)
+
+    def _broken(self, effect: str, reply: str, args: tuple[object, ...]) -> Exception:
+        if reply != "lost":
+            return HostRefused(f"{self.address} did not do {effect}: {reply}.")
+        if effect in fake_calls.CALLS:
+            return fake_calls.lost(effect, args)
+        return HostOutcomeUnknown(f"It is unknown whether {effect} on {self.address} happened.")
+
+
+def _shown(unit: str, settings: dict[str, str]) -> Settings:
+    """Of an API server only the flags about etcd are looked at."""
+    if unit == ETCD_UNIT:
+        return dict(settings)
+    return {flag: value for flag, value in settings.items() if flag.startswith("etcd-")}
+
+
+def _listed(member: FakeMember) -> ListedMember:
+    return ListedMember(member.id, member.name, (member.peer_url,), member.client_urls, member.learner)
+
+
+def _admit(machine: FakeMachine, claim: Claim) -> None:
+    lock = machine.files.get(LOCK_FILE)
+    newest = json.loads(lock).get("token") if lock is not None else None
+    if claim.token != newest:
+        raise Fenced(
+            f"{machine.address} has given its lock to another apply ({claim.token} is not {newest})."
+        )
+    if claim.effect_id in machine.claims:
+        raise HostRefused(f"Effect {claim.effect_id} was sent to {machine.address} before.")
+    machine.claims.add(claim.effect_id)
+
+
+def _write_check(machine: FakeMachine) -> None:
+    if machine.full:
+        raise HostRefused(f"{machine.address}: no space left on device.")
+
+
+class FakeStore:
+    """A `HostStore`."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self._host = host
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's content."""
+        return self._host.machine.files.get(name)
+
+    def names(self, directory: str) -> tuple[str, ...]:
+        """Return what is right within a directory."""
+        prefix = f"{directory.rstrip('/')}/" if directory.strip("./") else ""
+        inside = {
+            n.removeprefix(prefix).split("/")[0] for n in self._host.machine.files if n.startswith(prefix)
+        }
+        return tuple(sorted(inside))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace a file."""
+
+        def act(machine: FakeMachine) -> None:
+            _write_check(machine)
+            machine.files[name] = content
+
+        self._host.perform("store.write", act, name)
+
+    def append(self, name: str, content: bytes) -> None:
+        """Append to a file."""
+
+        def act(machine: FakeMachine) -> None:
+            _write_check(machine)
+            machine.files[name] = machine.files.get(name, b"") + content
+
+        self._host.perform("store.append", act, name)
+
+    @contextmanager
+    def exclusive(self, *, timeout: float) -> Iterator[None]:
+        """Hold the guard; nobody can let go of it while this controller waits, so that it waits in vain."""
+        machine = self._host.machine
+        if machine.guard is not None:
+            self._host.world.clock.sleep(timeout)
+            raise HostRefused(f"The guard of {machine.address} is held.")
+        machine.guard = self._host.controller
+        try:
+            yield
+        finally:
+            if machine.guard is self._host.controller:
+                machine.guard = None
+
+
+class FakeEffects:
+    """`HostEffects`."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self._host = host
+        self._world = host.world
+
+    def write_settings(self, claim: Claim, unit: str, settings: Settings) -> None:
+        """Write a settings file; flags of an API server that are not about etcd stay."""
+
+        def act(machine: FakeMachine) -> None:
+            _write_check(machine)
+            there = machine.unit(unit)
+            kept = {} if unit == ETCD_UNIT else there.settings or {}
+            others = {flag: value for flag, value in kept.items() if not flag.startswith("etcd-")}
+            there.settings = {**others, **settings}
+
+        self._host.perform("write_settings", act, unit, claim=claim)
+
+    def start(self, claim: Claim, unit: str) -> None:
+        """Start a unit; one that runs already goes on."""
+
+        def act(machine: FakeMachine) -> None:
+            there = machine.unit(unit)
+            if there.settings is None:
+                raise HostRefused(f"{unit} on {machine.address} has no settings.")
+            there.held, there.failing, there.tries = False, False, 0
+            if there.process is None:
+                start_process(self._world, machine, unit, by_effect=True)
+
+        self._host.perform("start", act, unit, claim=claim)
+
+    def stop(self, claim: Claim, unit: str) -> None:
+        """Stop a unit, also one that does not react."""
+        self._host.perform("stop", lambda machine: self._end(machine, unit), unit, claim=claim)
+
+    def hold(self, claim: Claim, unit: str) -> None:
+        """Stop a unit for good."""
+
+        def act(machine: FakeMachine) -> None:
+            self._end(machine, unit)
+            there = machine.unit(unit)
+            there.held, there.failing = True, False
+
+        self._host.perform("hold", act, unit, claim=claim)
+
+    def _end(self, machine: FakeMachine, name: str) -> None:
+        unit = machine.unit(name)
+        unit.enabled = False
+        process = unit.process
+        if process is None:
+            return
+        if process.stopped:
+            self._world.clock.sleep(GRACE)
+        else:
+            hand_over(self._world, process)
+        if unit.process is process:
+            end_process(self._world, process, None)
+
+    def set_data_aside(self, claim: Claim) -> None:
+        """Rename the data."""
+
+        def act(machine: FakeMachine) -> None:
+            if machine.etcd.process is not None:
+                raise HostRefused(f"etcd runs on the data of {machine.address}.")
+            if machine.data is not None:
+                machine.aside.append(machine.data)
+                machine.data = None
+
+        self._host.perform("set_data_aside", act, claim=claim)
+
+    def make_leaf_key(self, claim: Claim, leaf: str) -> bytes:
+        """Make a key."""
+        key = self._world.new_key()
+
+        def act(machine: FakeMachine) -> None:
+            _write_check(machine)
+            machine.new_keys[leaf] = key
+
+        self._host.perform("make_leaf_key", act, leaf, claim=claim)
+        return json.dumps({"key": key}).encode()
+
+    def install_leaf(self, claim: Claim, leaf: str, certificate_pem: bytes) -> None:
+        """Put the new key and its certificate in place."""
+
+        def act(machine: FakeMachine) -> None:
+            _write_check(machine)
+            if leaf not in machine.new_keys:
+                raise HostRefused(f"There is no new key for {leaf} on {machine.address}.")
+            machine.pairs[leaf] = FakePair(certificate_pem, machine.new_keys.pop(leaf))
+
+        self._host.perform("install_leaf", act, leaf, claim=claim)
+
+    def install_trust(self, claim: Claim, bundle_pem: bytes) -> None:
+        """Write the CA bundle."""
+
+        def act(machine: FakeMachine) -> None:
+            _write_check(machine)
+            machine.bundle = bundle_pem
+
+        self._host.perform("install_trust", act, claim=claim)
+
+    def write_record(self, claim: Claim, record: bytes) -> None:
+        """Write the record."""
+
+        def act(machine: FakeMachine) -> None:
+            _write_check(machine)
+            machine.record = record
+
+        self._host.perform("write_record", act, claim=claim)
+
+    def forget_record(self, claim: Claim) -> None:
+        """Take the record away."""
+
+        def act(machine: FakeMachine) -> None:
+            machine.record = None
+
+        self._host.perform("forget_record", act, claim=claim)
+
+    def member_add(self, claim: Claim, client_url: str, peer_url: str) -> None:
+        """Add a learner."""
+        self._call(claim, "member_add", client_url, peer_url)
+
+    def member_promote(self, claim: Claim, client_url: str, member_id: int) -> None:
+        """Promote a learner."""
+        self._call(claim, "member_promote", client_url, member_id)
+
+    def member_remove(self, claim: Claim, client_url: str, member_id: int) -> None:
+        """Remove a member."""
+        self._call(claim, "member_remove", client_url, member_id)
+
+    def move_leader(self, claim: Claim, client_url: str, member_id: int) -> None:
+        """Hand the leadership over."""
+        self._call(claim, "move_leader", client_url, member_id)
+
+    def _call(self, claim: Claim, name: str, client_url: str, argument: str | int) -> None:
+        self._host.perform(
+            name,
+            lambda machine: fake_calls.CALLS[name](self._world, machine, client_url, argument),
+            client_url,
+            argument,
+            claim=claim,
+        )
