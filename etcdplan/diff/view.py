@@ -36,7 +36,10 @@ class View:
     @cached_property
     def born(self) -> bool:
         """Whether any host that answers remembers the cluster: then its bootstrap is over."""
-        return any(host.record.value is not None for host in self.state.hosts.values())
+        hosts = self.state.hosts.values()
+        return any(host.record.value is not None for host in hosts) or any(
+            host.record.get() is not None for host in hosts if not host.unreachable
+        )
 
     @cached_property
     def cluster_id(self) -> int:

@@ -1,0 +1,150 @@
+"""From an effect of the model to the calls of ports that make it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from etcdplan.errors import StoppedError
+from etcdplan.hosts.ports import Claim, HostEffects, Hosts
+from etcdplan.model.effects import (
+    AddLearner,
+    Effect,
+    ForgetRecord,
+    Hold,
+    InstallTrust,
+    IssueLeaf,
+    MoveLeader,
+    Promote,
+    Remove,
+    SetDataAside,
+    Start,
+    Stop,
+    WriteRecord,
+    WriteSettings,
+)
+from etcdplan.model.state import Member, Membership, Record, State, host_of
+
+
+class Signer(Protocol):
+    """Signs what hosts ask for; it holds the CA's key, and nothing else does."""
+
+    @property
+    def bundle_pem(self) -> bytes:
+        """The CA certificate."""
+        ...
+
+    def sign(self, request_pem: bytes, leaf: IssueLeaf) -> bytes:
+        """Return the certificate (PEM) for a signing request, with the names and usages of `leaf`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a host's effect port, not made yet."""
+
+    host: str
+    kind: str
+    subject: str
+    make: Callable[[HostEffects, Claim], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Turns effects into calls. `encode` writes a record down, with all hosts that it should name."""
+
+    hosts: Hosts
+    signer: Signer | None
+    encode: Callable[[Record], bytes]
+
+    def calls(self, effect: Effect, state: State) -> Iterator[Call]:
+        """Yield the calls that make the effect; each is made before the next is asked for.
+
+        `state` is observed, so that its member IDs are the cluster's own.
+        """
+        match effect:
+            case WriteSettings(host, unit, settings):
+                yield Call(
+                    host,
+                    "write-settings",
+                    unit,
+                    lambda port, claim: port.write_settings(claim, unit, settings),
+                )
+            case Start(host, unit):
+                yield Call(host, "start", unit, lambda port, claim: port.start(claim, unit))
+            case Stop(host, unit):
+                yield Call(host, "stop", unit, lambda port, claim: port.stop(claim, unit))
+            case Hold(host, unit):
+                yield Call(host, "hold", unit, lambda port, claim: port.hold(claim, unit))
+            case SetDataAside(host):
+                yield Call(host, "set-data-aside", "etcd", lambda port, claim: port.set_data_aside(claim))
+            case InstallTrust(host):
+                bundle = self._signer().bundle_pem
+                yield Call(host, "install-trust", "ca", lambda port, claim: port.install_trust(claim, bundle))
+            case IssueLeaf():
+                yield from self._issue(effect)
+            case WriteRecord(host, record):
+                content = self.encode(record)
+                yield Call(
+                    host, "write-record", "record", lambda port, claim: port.write_record(claim, content)
+                )
+            case ForgetRecord(host):
+                yield Call(host, "forget-record", "record", lambda port, claim: port.forget_record(claim))
+            case AddLearner() | Promote() | Remove() | MoveLeader():
+                yield _member_call(effect, state)
+            case _:
+                raise NotImplementedError(type(effect).__name__)
+
+    def _signer(self) -> Signer:
+        if self.signer is None:
+            raise StoppedError(
+                "Certificates are needed and no CA is at hand.", hint="Set tls.ca in the spec."
+            )
+        return self.signer
+
+    def _issue(self, leaf: IssueLeaf) -> Iterator[Call]:
+        requests: list[bytes] = []
+        yield Call(
+            leaf.host,
+            "make-leaf-key",
+            leaf.name,
+            lambda port, claim: requests.append(port.make_leaf_key(claim, leaf.name)),
+        )
+        certificate = self._signer().sign(requests[0], leaf)
+        yield Call(
+            leaf.host,
+            "install-leaf",
+            leaf.name,
+            lambda port, claim: port.install_leaf(claim, leaf.name, certificate),
+        )
+
+
+def _member_call(effect: AddLearner | Promote | Remove | MoveLeader, state: State) -> Call:
+    membership = state.membership.get()
+    if membership is None:
+        raise StoppedError("There is no cluster to call.", hint="Plan again.")
+    url = effect.peer_url
+    via = _voter(membership, state.leader, avoid=url if isinstance(effect, Remove) else "")
+    client, host = via.client_urls[0], host_of(via.peer_url)
+    if isinstance(effect, AddLearner):
+        return Call(host, "member-add", url, lambda port, claim: port.member_add(claim, client, url))
+    number = membership.members[url].id
+    match effect:
+        case Promote():
+            return Call(
+                host, "member-promote", url, lambda port, claim: port.member_promote(claim, client, number)
+            )
+        case Remove():
+            return Call(
+                host, "member-remove", url, lambda port, claim: port.member_remove(claim, client, number)
+            )
+        case MoveLeader():
+            return Call(host, "move-leader", url, lambda port, claim: port.move_leader(claim, client, number))
+
+
+def _voter(membership: Membership, leader: str | None, *, avoid: str) -> Member:
+    """Return the voter to call: the leader, which knows its peers best, else any that serves."""
+    serving = [voter for voter in membership.voters() if voter.serving and voter.client_urls]
+    serving.sort(key=lambda voter: (voter.peer_url == avoid, voter.peer_url != leader, voter.peer_url))
+    if not serving:
+        raise StoppedError("No voter answers that could be called.", hint="Plan again.")
+    return serving[0]

@@ -1,0 +1,277 @@
+"""Apply is planning on reality, one step at a time.
+
+Before each step: observe, unroll and prove again; the next step must belong to the approved plan. Then its effects,
+each journalled before it happens; then observation, until what the step is for is seen.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from etcdplan.apply.approved import Approved
+from etcdplan.apply.calls import Call, Caller
+from etcdplan.apply.clock import Clock
+from etcdplan.apply.events import Event, Note, RunDone, RunStopped, StepDone, StepStarted, StepWaiting
+from etcdplan.apply.journal import Journal
+from etcdplan.apply.lock import Lock
+from etcdplan.diff.target import Target
+from etcdplan.errors import EtcdplanError, OutcomeUnknownError, RefusedError, StoppedError, UnobservedError
+from etcdplan.hosts.ports import Claim, Hosts
+from etcdplan.model.effects import AddLearner, ClusterEffect, Effect, WriteRecord
+from etcdplan.model.facts import UnknownFact
+from etcdplan.model.settle import settle
+from etcdplan.model.state import Record, State, host_of
+from etcdplan.planner.unroll import PlannedStep, unroll
+from etcdplan.steps.base import Step
+from etcdplan.transport.errors import EtcdRejected, EtcdUnreachable, Reason
+
+POLL = 0.1
+"""Seconds between two looks while a step waits."""
+CONNECTED_AFTER = 5.2
+"""Seconds after a member's start before which servers refuse changes (etcd `HealthInterval`, five seconds)."""
+COME_UP = 75.0
+"""Seconds in which what runs must answer; after that it counts as hung."""
+VANISHED = 15.0
+"""Seconds after which an effect that is no longer seen is planned again."""
+ATTEMPTS = 4
+"""How often a step may be begun in one run."""
+
+_WAIT_FOR = {Reason.UNHEALTHY_CLUSTER, Reason.LEARNER_NOT_READY}
+_SEEN_TO = {Reason.PEER_URL_EXISTS, Reason.MEMBER_ID_EXISTS, Reason.MEMBER_NOT_FOUND, Reason.NOT_A_LEARNER}
+_LED_ELSEWHERE = {Reason.NOT_LEADER, Reason.BAD_TRANSFEREE}
+
+
+@dataclass(slots=True)
+class Executor:
+    """One run, under its lock and with its journal. `stop` says whether to stop at the next checkpoint."""
+
+    target: Target
+    hosts: Hosts
+    observe: Callable[[], State]
+    caller: Caller
+    lock: Lock
+    journal: Journal
+    clock: Clock
+    tell: Callable[[Event], None]
+    stop: Callable[[], bool] = lambda: False
+    total: int = 0
+    done: int = 0
+    _effects: int = 0
+    _begun: dict[str, int] = field(default_factory=dict)
+
+    def run(self, approved: Approved) -> None:
+        """Carry the approved plan out to its end.
+
+        Raises `StoppedError`, `StaleError`, `RefusedError`, `UnobservedError`, `OutcomeUnknownError` or `Fenced`; then
+        the run has stopped at a checkpoint, or where the error says, and can be resumed.
+        """
+        began = self.clock.monotonic()
+        try:
+            state = self._steps(approved)
+            self._remember(state, self.target.hosts())
+        except EtcdplanError as error:
+            self._stopped(error.message)
+            raise
+        self.journal.run_ended(converged=True)
+        self.tell(RunDone(self.done, self.clock.monotonic() - began))
+
+    def _stopped(self, reason: str) -> None:
+        try:
+            self.journal.run_stopped(reason)
+        except EtcdplanError as error:
+            self.tell(Note(error.message))
+        self.tell(RunStopped(reason, self.done, max(self.total - self.done, 0)))
+
+    def _steps(self, approved: Approved) -> State:
+        state = self._ready()
+        self._remember(state, self._everywhere(state))
+        while True:
+            plan = unroll(self.target, state)
+            for refusal in plan.refusals:
+                raise _refused(refusal.message, refusal.remedy, refusal.exit_code)
+            if not plan.steps:
+                return state
+            planned = plan.steps[0]
+            approved.take(planned)
+            if self.stop():
+                raise StoppedError(
+                    f"Stopped at a checkpoint, before '{planned.step.summary()}'.",
+                    hint="Go on with: etcdplan apply --resume SPEC.",
+                )
+            self.total = max(self.total, self.done + len(plan.steps))
+            self._step(planned, state)
+            state = self._ready()
+            if planned.step.kind.endswith("-member"):
+                self._remember(state, self._everywhere(state))
+
+    def _step(self, planned: PlannedStep, state: State) -> None:
+        step, index = planned.step, self.done + 1
+        began = self.clock.monotonic()
+        times = self._begun.get(step.id, 0)
+        if times >= ATTEMPTS:
+            raise StoppedError(f"'{step.summary()}' was begun {times} times and does not hold.", hint=_LOOK)
+        self._begun[step.id] = times + 1
+        self.journal.step_intent(step.id)
+        self.tell(StepStarted(index, self.total, step.id, step.summary()))
+        try:
+            for effect in step.effects(state):
+                self._effect(planned, effect, state, began)
+                if isinstance(effect, ClusterEffect):
+                    state = replace(state, leader=effect.apply(state).leader)
+        except OutcomeUnknownError as error:
+            self.tell(Note(f"{error.message} Looking at what became of it."))
+        if self._verified(planned, began):
+            self.journal.step_done(step.id)
+            self.done += 1
+            self.tell(StepDone(index, self.total, step.id, step.summary(), self.clock.monotonic() - began))
+
+    def _effect(self, planned: PlannedStep, effect: Effect, state: State, began: float) -> None:
+        if isinstance(effect, AddLearner):
+            self._wait_connected(planned, state, began)
+        while True:
+            try:
+                for call in self.caller.calls(effect, state):
+                    self._call(call)
+                return
+            except EtcdRejected as rejected:
+                if rejected.reason in _SEEN_TO | _LED_ELSEWHERE:
+                    return
+                if rejected.reason not in _WAIT_FOR:
+                    raise StoppedError(rejected.message, hint=rejected.hint) from rejected
+                self._waiting(planned, began, rejected.reason.value)
+            except EtcdUnreachable as error:
+                raise OutcomeUnknownError(error.message) from error
+
+    def _call(self, call: Call) -> None:
+        self._effects += 1
+        effect_id = f"{self.journal.run}-{self._effects:05d}"
+        self.journal.effect_intent(effect_id, call.kind, f"{call.host}/{call.subject}")
+        try:
+            call.make(self.hosts.host(call.host).effects, Claim(self.lock.token, effect_id))
+        except OutcomeUnknownError as error:
+            self.journal.effect_result(effect_id, "unknown", error.message)
+            raise
+        except EtcdplanError as error:
+            self.journal.effect_result(effect_id, "refused", error.message)
+            raise
+        self.journal.effect_result(effect_id, "done")
+
+    def _verified(self, planned: PlannedStep, began: float) -> bool:
+        """Look until the step's target is there; False when its effect went away and it must be planned again."""
+        gone_since: float | None = None
+        while True:
+            state = self.observe()
+            missing = _missing(planned.step, state)
+            if missing is None:
+                return True
+            unseen, what = missing
+            if unseen:
+                gone_since = gone_since or self.clock.monotonic()
+                if self.clock.monotonic() - gone_since > VANISHED:
+                    return False
+            else:
+                gone_since = None
+            for address in _failing(planned.step, state):
+                raise StoppedError(
+                    f"{address} ends again and again.", hint=f"Read its log on the host. {_LOOK}"
+                )
+            self._waiting(planned, began, what)
+
+    def _waiting(self, planned: PlannedStep, began: float, what: str) -> None:
+        """Wait a moment within the step's deadline; raise `StoppedError` when that has passed."""
+        step, elapsed = planned.step, self.clock.monotonic() - began
+        if elapsed > step.deadline:
+            raise StoppedError(f"'{step.summary()}' was not done after {elapsed:.0f} s: {what}.", hint=_LOOK)
+        self.tell(StepWaiting(self.done + 1, self.total, step.summary(), what, elapsed))
+        self.clock.sleep(POLL)
+
+    def _wait_connected(self, planned: PlannedStep, state: State, began: float) -> None:
+        """Wait until every member has been connected long enough; the server would only refuse until then."""
+        membership = state.membership.get()
+        hosts = (state.hosts.get(host_of(url)) for url in (membership.members if membership else ()))
+        starts = [
+            host.etcd.process.value.started for host in hosts if host is not None and host.etcd.process.value
+        ]
+        while starts and self.clock.time() - max(starts) < CONNECTED_AFTER:
+            self._waiting(planned, began, "all members connected for five seconds")
+
+    def _ready(self) -> State:
+        """Return the observed state, once all that heals by itself has healed; hung processes are not waited for."""
+        began = self.clock.monotonic()
+        while True:
+            state = self.observe()
+            settled = settle(state)
+            if settled == state:
+                return state
+            if self.clock.monotonic() - began > COME_UP:
+                what = ", ".join(_unsettled(state, settled))
+                raise StoppedError(f"Waited {COME_UP:.0f} s in vain for {what}.", hint=_LOOK)
+            self.clock.sleep(POLL)
+
+    def _everywhere(self, state: State) -> tuple[str, ...]:
+        """Return the spec's hosts, the members' and the remembered ones: nobody is forgotten before the end."""
+        membership = state.membership.value
+        hosts = [*self.target.hosts(), *(host_of(url) for url in (membership.members if membership else ()))]
+        for host in state.hosts.values():
+            if host.record.value is not None:
+                hosts += host.record.value.hosts
+        return tuple(dict.fromkeys(hosts))
+
+    def _remember(self, state: State, hosts: tuple[str, ...]) -> None:
+        """Bring the records on the spec's hosts up to date, where a host has one."""
+        membership = state.membership.value
+        for address in self.target.hosts():
+            record = state.hosts[address].record.value
+            if record is None or membership is None:
+                continue
+            wanted = Record(record.cluster, record.cluster_id, hosts, membership.members)
+            if record.hosts != wanted.hosts or _entries(record) != _entries(wanted):
+                for call in self.caller.calls(WriteRecord(address, wanted), state):
+                    self._call(call)
+
+
+_LOOK = "Look at the cluster, mend the cause, then go on with: etcdplan apply --resume SPEC."
+
+
+def _refused(message: str, remedy: str, exit_code: int) -> EtcdplanError:
+    return UnobservedError(message, hint=remedy) if exit_code == 8 else RefusedError(message, hint=remedy)
+
+
+def _entries(record: Record) -> set[tuple[int, str, str, bool]]:
+    return {(m.id, m.name, m.peer_url, m.learner) for m in record.members.values()}
+
+
+def _missing(step: Step, state: State) -> tuple[bool, str] | None:
+    """Return whether the step's effect itself is not seen, and what is missing; None when the step is done."""
+    try:
+        left = step.effects(state)
+    except UnknownFact as fact:
+        return True, str(fact)
+    if left:
+        return True, "its effect to be seen"
+    settled = settle(state)
+    return None if settled == state else (False, ", ".join(_unsettled(state, settled)))
+
+
+def _unsettled(state: State, settled: State) -> Iterator[str]:
+    """Name what time has still to heal."""
+    now, later = state.membership.value, settled.membership.value
+    if later is not None:
+        for url, member in later.members.items():
+            if now is None or now.members.get(url) != member:
+                yield f"{member.name or url} to serve"
+    for address, host in settled.hosts.items():
+        for name, unit in host.api_servers.items():
+            if unit != state.hosts[address].api_servers.get(name):
+                yield f"API server {name} to be ready"
+        if host.etcd != state.hosts[address].etcd:
+            yield f"etcd on {address} to answer"
+
+
+def _failing(step: Step, state: State) -> Iterator[str]:
+    """Yield the unit that the step runs, when its supervisor has given up on it."""
+    host = state.hosts.get(getattr(step, "host", ""))
+    if host is not None and step.kind == "run-etcd" and host.etcd.failing:
+        yield f"etcd on {host.address}"
+    for name, unit in host.api_servers.items() if host is not None and step.kind == "run-apiserver" else ():
+        if unit.failing and step.subject == f"apiserver/{name}":
+            yield f"API server {name} on {host.address}" if host else name

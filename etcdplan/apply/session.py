@@ -1,0 +1,187 @@
+"""A run from its lock to its end: of an approved plan, or of the rest of one that another run left."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from etcdplan.apply.approved import Approved, groups_of, what_changed
+from etcdplan.apply.calls import Caller, Signer
+from etcdplan.apply.clock import Clock, stamp
+from etcdplan.apply.each import Each, in_turn
+from etcdplan.apply.events import Event, Note, RunStarted
+from etcdplan.apply.executor import Executor
+from etcdplan.apply.holder import Holder
+from etcdplan.apply.journal import Appends, Journal, RunStart
+from etcdplan.apply.lock import Heartbeat, Lock, Waiting, acquire
+from etcdplan.apply.runs import latest_run, prune
+from etcdplan.diff.target import Target
+from etcdplan.diff.view import View
+from etcdplan.errors import RefusedError, StaleError, UnobservedError
+from etcdplan.hosts.ports import Hosts, HostStore
+from etcdplan.model.state import Record, State, host_of
+from etcdplan.observe.record import encode_record
+from etcdplan.planner.document import PlanDocument, to_document
+from etcdplan.planner.unroll import Plan, unroll
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Everything that a run needs of the outside. `beat` starts the lock's heartbeat in a thread.
+
+    `runner` keeps the journal on this machine; `command` is what people see of the holder of the lock.
+    """
+
+    target: Target
+    spec_digest: str
+    hosts: Hosts
+    observe: Callable[[], State]
+    signer: Signer | None
+    runner: Appends
+    holder: Holder
+    clock: Clock
+    tell: Callable[[Event], None]
+    stop: Callable[[], bool] = lambda: False
+    each: Each = in_turn
+    beat: bool = True
+
+    def apply(self, approved: PlanDocument) -> int:
+        """Carry out an approved plan and return the number of steps done.
+
+        Raises `StaleError`, naming what changed, when reality asks for another plan now; and what `Executor.run` does.
+        """
+        if approved.spec_digest != self.spec_digest:
+            raise StaleError(
+                "The plan was made from another spec.", hint="Plan again, and approve the new plan."
+            )
+        state, plan, now = self._planned()
+        if approved.refusals:
+            raise (
+                _refusal(plan)
+                if plan.refusals
+                else StaleError("The plan was refused when it was made.", hint=_AGAIN)
+            )
+        if not plan.steps and not plan.refusals and not approved.steps:
+            return 0
+        with self._locked(state) as lock:
+            state, plan, now = self._planned()
+            if now.digest != approved.digest:
+                raise StaleError(f"The plan is stale: {what_changed(approved, now)}.", hint=_AGAIN)
+            return self._run(lock, state, approved.digest, groups_of(approved))
+
+    def resume(self) -> int:
+        """Finish the run that the hosts remember, and return the number of steps done.
+
+        Raises `StaleError` when there is none, when it was of another spec, or when it does not lead to the end.
+        """
+        state, plan, _ = self._planned()
+        if plan.refusals:
+            raise _refusal(plan)
+        if not plan.steps:
+            return 0
+        run = latest_run(self._stores(state), each=self.each)
+        if run is None or run.ended:
+            raise StaleError(
+                "No unfinished run is left on the hosts, and there is something to do.", hint=_AGAIN
+            )
+        if run.start.spec_digest != self.spec_digest:
+            raise StaleError("The unfinished run was of another spec.", hint=_AGAIN)
+        for host, why in run.damaged.items():
+            self.tell(Note(f"The journal on {host} is damaged and not used: {why}"))
+        with self._locked(state, run.start.hosts) as lock:
+            return self._run(lock, state, run.start.plan_digest, run.start.groups)
+
+    def _planned(self) -> tuple[State, Plan, PlanDocument]:
+        state = self.observe()
+        plan = unroll(self.target, state)
+        return state, plan, to_document(plan, self.spec_digest)
+
+    def _run(self, lock: Lock, state: State, digest: str, groups: tuple[tuple[str, ...], ...]) -> int:
+        start = RunStart(
+            self.target.cluster,
+            lock.token,
+            self.holder,
+            digest,
+            self.spec_digest,
+            groups,
+            self.target.hosts(),
+        )
+        mirrors = self._stores(state)
+        journal = Journal.start(start, self.runner, mirrors, clock=self.clock, each=self.each)
+        self.tell(RunStarted(start.run, self.target.cluster, sum(len(group) for group in groups)))
+        executor = Executor(
+            target=self.target,
+            hosts=self.hosts,
+            observe=self.observe,
+            caller=Caller(self.hosts, self.signer, self._encode),
+            lock=lock,
+            journal=journal,
+            clock=self.clock,
+            tell=self.tell,
+            stop=self.stop,
+            total=sum(len(group) for group in groups),
+        )
+        executor.run(Approved(groups))
+        prune(mirrors, each=self.each)
+        return executor.done
+
+    def _encode(self, record: Record) -> bytes:
+        hosts = record.hosts or self.target.hosts()
+        return encode_record(
+            Record(record.cluster, record.cluster_id, hosts, record.members), written=stamp(self.clock)
+        )
+
+    def _stores(self, state: State) -> dict[str, HostStore]:
+        return {
+            host.address: self.hosts.host(host.address).store
+            for host in state.hosts.values()
+            if not host.unreachable
+        }
+
+    @contextmanager
+    def _locked(self, state: State, last_run: tuple[str, ...] = ()) -> Iterator[Lock]:
+        """Hold the lock on a majority of the spec's hosts, of the members' and of those that were remembered."""
+        membership = state.membership.value or state.last_seen
+        members = {host_of(url) for url in (membership.members if membership else ())}
+        remembered = {
+            address
+            for host in state.hosts.values()
+            if host.record.value is not None
+            for address in host.record.value.hosts
+        }
+        view = View(self.target, state)
+        spec = set(self.target.hosts())
+        gone = {
+            host.address
+            for host in state.hosts.values()
+            if host.unreachable and (host.address not in spec or view.absent_api_host(host.address))
+        }
+        sets = [hosts - gone for hosts in (spec, members, remembered, set(last_run)) if hosts - gone]
+        with ExitStack() as stack:
+            lock = stack.enter_context(
+                acquire(
+                    sets,
+                    self._stores(state),
+                    self.holder,
+                    clock=self.clock,
+                    gone=gone,
+                    progress=self._waiting,
+                    each=self.each,
+                )
+            )
+            for dead in lock.taken_over:
+                self.tell(Note(f"Took the lock over from {dead}, which is dead."))
+            if self.beat:
+                stack.enter_context(Heartbeat(lock))
+            yield lock
+
+    def _waiting(self, waiting: Waiting) -> None:
+        self.tell(Note(f"Waiting for the lock: {waiting}"))
+
+
+_AGAIN = "Plan again, and approve the new plan."
+
+
+def _refusal(plan: Plan) -> RefusedError | UnobservedError:
+    first = plan.refusals[0]
+    kind = UnobservedError if first.exit_code == 8 else RefusedError
+    return kind(first.message, hint=first.remedy)

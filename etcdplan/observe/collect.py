@@ -1,0 +1,174 @@
+"""The live state: every host at once, each with a deadline; strictly read-only."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from etcdplan.apply.each import Each, in_turn
+from etcdplan.diff.target import Target
+from etcdplan.hosts.ports import EtcdReport, HostReport, Hosts, HostUnreachable, LeafFile
+from etcdplan.model.facts import Fact, known, unknown
+from etcdplan.model.state import Host, Leaf, Membership, Process, Record, State, Unit, host_of
+from etcdplan.observe.membership import compose
+from etcdplan.observe.record import decode_record
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+TIMEOUT = 5.0
+"""Seconds that one host may take to answer."""
+HUNG_AFTER = 60
+"""Seconds after its start when a process that does not answer, though the cluster does, counts as hung."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How certificates are read: `leaf` describes one against the spec's CA, `authorities` fingerprints a bundle.
+
+    Both raise `ValueError` or an `EtcdplanError` for what they cannot read.
+    """
+
+    leaf: Callable[[LeafFile], Leaf]
+    authorities: Callable[[bytes], tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one host gave: a report, or the reason why there is none; and what its etcd answered."""
+
+    address: str
+    report: HostReport | None
+    why: str
+    etcd: EtcdReport | None
+
+
+def observe(
+    target: Target,
+    hosts: Hosts,
+    credentials: Credentials,
+    *,
+    now: int,
+    each: Each = in_turn,
+    timeout: float = TIMEOUT,
+) -> State:
+    """Look at every host that the spec names, that a member lives on, or that a host remembers.
+
+    `now` is unix seconds. Never raises for what is on hosts: what cannot be read is an unknown fact.
+    """
+    seen: dict[str, _Seen] = {}
+    wanted = list(target.hosts())
+    while wanted:
+        found = each(lambda address: _look(target, hosts, address, timeout), wanted)
+        seen.update(zip(wanted, found, strict=True))
+        wanted = [address for address in dict.fromkeys(_named(seen.values())) if address not in seen]
+    records = {address: _record(one) for address, one in seen.items()}
+    last_seen = _newest(records.values())
+    answers = {address: one.etcd for address, one in seen.items() if one.etcd is not None}
+    membership, leader = compose(
+        answers.values(),
+        remembered=any(fact.value is not None or fact.is_unknown for fact, _ in records.values()),
+    )
+    serving = any(answer.serves for answer in answers.values())
+    built = {
+        address: _host(one, records[address][0], credentials, now=now, serving=serving)
+        for address, one in seen.items()
+    }
+    return State(
+        hosts=built,
+        membership=membership,
+        last_seen=last_seen,
+        clusters=tuple(sorted({answer.cluster_id for answer in answers.values()})),
+        leader=leader,
+        now=now,
+    )
+
+
+def _look(target: Target, hosts: Hosts, address: str, timeout: float) -> _Seen:
+    host = hosts.host(address)
+    try:
+        report = host.inspect(timeout=timeout)
+    except HostUnreachable as error:
+        return _Seen(address, None, error.message, None)
+    process = report.etcd.process
+    answer = None
+    if process.value is not None or process.is_unknown:
+        wanted = target.member_hosts.get(address)
+        running = process.value.settings if process.value else {}
+        url = running.get("advertise-client-urls", wanted.client_url if wanted else "").split(",")[0]
+        answer = host.ask_etcd(url, timeout=timeout) if url else None
+    return _Seen(address, report, "", answer)
+
+
+def _named(seen: Iterable[_Seen]) -> Iterable[str]:
+    """Yield the hosts that member lists and records name."""
+    for one in seen:
+        for member in one.etcd.members if one.etcd else ():
+            yield from (host_of(url) for url in member.peer_urls[:1])
+        record = _record(one)[0].value
+        if record is not None:
+            yield from record.hosts
+            yield from (host_of(url) for url in record.members)
+
+
+def _record(one: _Seen) -> tuple[Fact[Record], str]:
+    name = f"host/{one.address}/record"
+    if one.report is None:
+        return unknown(name, one.why), ""
+    raw = one.report.record
+    if raw.is_unknown or raw.value is None:
+        return Fact(None, why=raw.why, name=raw.name or name), ""
+    try:
+        record, written = decode_record(raw.value)
+    except ValueError as error:
+        return unknown(name, str(error)), ""
+    return known(record), written
+
+
+def _newest(records: Iterable[tuple[Fact[Record], str]]) -> Membership | None:
+    dated = [
+        (written, fact.value) for fact, written in records if fact.value is not None and fact.value.members
+    ]
+    if not dated:
+        return None
+    _, record = max(dated, key=lambda pair: pair[0])
+    return Membership(record.cluster_id, record.members)
+
+
+def _host(one: _Seen, record: Fact[Record], credentials: Credentials, *, now: int, serving: bool) -> Host:
+    report = one.report
+    if report is None:
+        gone = unknown(f"host/{one.address}", one.why)
+        return Host(one.address, Unit(gone, gone), gone, {}, gone, gone, {}, unreachable=one.why)
+    etcd = _answering(report.etcd, now=now, answers=one.etcd is not None, expected=serving)
+    servers = {
+        name: _answering(unit, now=now, answers=None, expected=serving)
+        for name, unit in report.api_servers.items()
+    }
+    leafs = {
+        leaf: _read(fact, f"host/{one.address}/certificate/{leaf}", credentials.leaf)
+        for leaf, fact in report.leafs.items()
+    }
+    trust = _read(report.trust, f"host/{one.address}/trust", credentials.authorities)
+    return Host(one.address, etcd, report.data, leafs, trust, record, servers)
+
+
+def _answering(unit: Unit, *, now: int, answers: bool | None, expected: bool) -> Unit:
+    """Say of a process whether it answers, and whether it should by now; `answers` None keeps what the host said."""
+    process: Process | None = unit.process.value
+    if process is None:
+        return unit
+    answering = process.answering if answers is None else answers
+    hung = process.hung or (expected and not answering and now - process.started > HUNG_AFTER)
+    return replace(
+        unit, process=replace(unit.process, value=replace(process, answering=answering, hung=hung))
+    )
+
+
+def _read(fact: Fact[T], name: str, read: Callable[[T], R]) -> Fact[R]:
+    """Translate what was read on a host; what cannot be translated is unknown."""
+    if fact.is_unknown or fact.value is None:
+        return Fact(None, why=fact.why, name=fact.name or name)
+    try:
+        return known(read(fact.value), seen=fact.seen)
+    except Exception as error:  # noqa: BLE001 - any damaged certificate is an unknown fact, not a crash
+        return unknown(name, f"{error}")

@@ -1,0 +1,49 @@
+"""A host's record of its cluster, as bytes."""
+
+import json
+from typing import Any
+
+from etcdplan.model.state import Member, Record
+
+
+def encode_record(record: Record, *, written: str) -> bytes:
+    """Write a record; `written` is a time for people and for telling the newest one."""
+    members = [
+        {
+            "id": member.id,
+            "name": member.name,
+            "peer_url": member.peer_url,
+            "client_urls": list(member.client_urls),
+            "learner": member.learner,
+        }
+        for member in record.members.values()
+    ]
+    body = {
+        "cluster": record.cluster,
+        "cluster_id": record.cluster_id,
+        "hosts": list(record.hosts),
+        "members": members,
+        "time": written,
+    }
+    return json.dumps(body, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def decode_record(content: bytes) -> tuple[Record, str]:
+    """Read a record and its time; raise `ValueError` when it is damaged."""
+    try:
+        body: dict[str, Any] = json.loads(content)
+        members = {
+            entry["peer_url"]: Member(
+                int(entry["id"]),
+                str(entry["name"]),
+                str(entry["peer_url"]),
+                tuple(entry["client_urls"]),
+                learner=bool(entry["learner"]),
+                serving=False,
+            )
+            for entry in body["members"]
+        }
+        record = Record(str(body["cluster"]), int(body["cluster_id"]), tuple(body["hosts"]), members)
+        return record, str(body["time"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"the record is damaged ({type(error).__name__}: {error})") from None
