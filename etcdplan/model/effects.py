@@ -9,11 +9,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 from etcdplan.model.facts import ABSENT, known
-from etcdplan.model.identity import bootstrap_ids
-from etcdplan.model.settle import lose
+from etcdplan.model.settle import first_data, lose
 from etcdplan.model.state import (
     ETCD,
-    Data,
     Host,
     Leaf,
     Member,
@@ -74,7 +72,7 @@ class Start(HostEffect):
     unit: str
 
     def on(self, state: State, host: Host) -> Host:
-        """An etcd that starts empty founds a cluster or joins one; with data it goes on."""
+        """An etcd that starts empty must be able to found a cluster or to join one; with data it goes on."""
         unit = host.unit(self.unit)
         settings = unit.settings.get()
         if settings is None or unit.process.get() is not None:
@@ -85,26 +83,9 @@ class Start(HostEffect):
             held=False,
             failing=False,
         )
-        if self.unit == ETCD and host.data.get() is None:
-            host = replace(host, data=known(_first_data(state, settings)))
+        if self.unit == ETCD and host.data.get() is None and first_data(state, settings) is None:
+            raise ImpossibleEffect(f"an empty etcd on {self.host} has nothing to found or to join")
         return host.with_unit(self.unit, running)
-
-
-def _first_data(state: State, settings: Settings) -> Data:
-    url = settings.get("initial-advertise-peer-urls", "")
-    if settings.get("initial-cluster-state") == "new":
-        cluster, ids = bootstrap_ids(settings)
-        founded = state.membership.value
-        if founded is not None and founded.members[url].client_urls:
-            # It served before; etcd ends with "member … has already been bootstrapped".
-            raise ImpossibleEffect(f"{url} was founded before and lost its data")
-        return Data(cluster, ids[url])
-    membership = state.membership.get()
-    member = membership.members.get(url) if membership else None
-    if membership is None or member is None or member.started:
-        # A started member without its data takes up its old identity and panics: "tocommit(…) is out of range".
-        raise ImpossibleEffect(f"an empty etcd at {url} has no membership to join")
-    return Data(membership.cluster_id, member.id)
 
 
 @dataclass(frozen=True, slots=True)

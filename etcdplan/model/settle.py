@@ -10,7 +10,7 @@ from dataclasses import replace
 from etcdplan.model.facts import Fact, known
 from etcdplan.model.identity import bootstrap_ids, initial_cluster
 from etcdplan.model.quorum import quorum
-from etcdplan.model.state import Host, Member, Membership, State, Unit, host_of
+from etcdplan.model.state import Data, Host, Member, Membership, Settings, State, Unit, host_of
 
 
 def lose(state: State) -> State:
@@ -20,7 +20,38 @@ def lose(state: State) -> State:
 
 def settle(state: State) -> State:
     """Return the state after time has healed what it heals by itself. Settling twice changes nothing."""
-    return _follow(_appear(state), gains=True)
+    return _follow(_appear(_found(state)), gains=True)
+
+
+def first_data(state: State, settings: Settings) -> Data | None:
+    """Return the identity that an etcd with these settings takes up in an empty directory; None when it cannot.
+
+    A started member that lost its data takes up its old identity and panics ("tocommit(…) is out of range"); one that
+    served after a bootstrap ends with "member … has already been bootstrapped".
+    """
+    url = settings.get("initial-advertise-peer-urls", "")
+    membership = state.membership.value
+    member = membership.members.get(url) if membership else None
+    if settings.get("initial-cluster-state") == "new":
+        cluster, ids = bootstrap_ids(settings)
+        if url not in ids or (membership is not None and (member is None or member.client_urls)):
+            return None
+        return Data(cluster, ids[url])
+    if membership is None or member is None or member.started:
+        return None
+    return Data(membership.cluster_id, member.id)
+
+
+def _found(state: State) -> State:
+    """A running etcd with an empty directory writes its identity there."""
+    for host in state.hosts.values():
+        process = host.etcd.process.value
+        if process is None or process.hung or host.data.is_unknown or host.data.value is not None:
+            continue
+        data = first_data(state, process.settings)
+        if data is not None:
+            state = state.with_host(replace(host, data=known(data)))
+    return state
 
 
 def _runs_as(host: Host | None, member: Member) -> bool | None:

@@ -1,0 +1,111 @@
+"""The real observe, lock, journal and executor on the fake world."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from etcdplan.apply.events import Event
+from etcdplan.apply.holder import Holder
+from etcdplan.apply.session import Session
+from etcdplan.hosts.ports import Hosts, LeafFile
+from etcdplan.model.effects import IssueLeaf
+from etcdplan.model.state import Leaf, State
+from etcdplan.observe.collect import Credentials, observe
+from etcdplan.planner.document import PlanDocument, to_document
+from etcdplan.planner.unroll import Plan, unroll
+from etcdplan.spec.load import spec_digest
+from etcdplan.spec.models import Spec
+from tests.support.fake_pki import describe_leaf, describe_trust, fake_leaf, fake_trust
+from tests.support.fake_world import FakeWorld
+from tests.support.scenarios import CA, target_of
+
+
+def _leaf(file: LeafFile) -> Leaf:
+    return replace(describe_leaf(file.certificate_pem), key_matches=file.key_matches)
+
+
+CREDENTIALS = Credentials(leaf=_leaf, authorities=describe_trust)
+
+
+@dataclass(frozen=True)
+class FakeSigner:
+    """Signs on the virtual clock."""
+
+    world: FakeWorld
+    bundle_pem: bytes = fake_trust(CA)
+
+    def sign(self, request_pem: bytes, leaf: IssueLeaf) -> bytes:
+        """Return a fake certificate."""
+        end = self.world.clock.now + leaf.lifetime
+        return fake_leaf(issuer=leaf.issuer, sans=leaf.sans, usages=leaf.usages, not_after=end, csr=request_pem)
+
+
+@dataclass
+class RunnerDisk:
+    """The runner's own journal."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def append(self, name: str, content: bytes) -> None:
+        """Append."""
+        self.files[name] = self.files.get(name, b"") + content
+
+
+_ids = count(1)
+
+
+@dataclass
+class Runner:
+    """One machine that runs etcdplan against a fake world; `life` says of other holders whether they live."""
+
+    world: FakeWorld
+    spec: Spec
+    hosts: Hosts | None = None
+    events: list[Event] = field(default_factory=list)
+    stop: Callable[[], bool] = lambda: False
+    tell: Callable[[Event], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.name = f"runner{next(_ids)}"
+        self.hosts = self.hosts or self.world.controller(self.name)
+        self.target = target_of(self.spec)
+
+    def observe(self) -> State:
+        """Observe the world."""
+        assert self.hosts is not None
+        return observe(self.target, self.hosts, CREDENTIALS, now=int(self.world.clock.now))
+
+    def plan(self) -> Plan:
+        """Plan from what is seen."""
+        return unroll(self.target, self.observe())
+
+    def document(self) -> PlanDocument:
+        """Plan, as a document."""
+        return to_document(self.plan(), spec_digest(self.spec))
+
+    def session(self) -> Session:
+        """Return a session without threads."""
+        assert self.hosts is not None
+        return Session(
+            target=self.target,
+            spec_digest=spec_digest(self.spec),
+            hosts=self.hosts,
+            observe=self.observe,
+            signer=FakeSigner(self.world),
+            runner=RunnerDisk(),
+            holder=Holder(self.name, self.name, "test", 1, 1, self.name, self.name, "apply"),
+            clock=self.world.clock,
+            tell=self.tell or self.events.append,
+            stop=self.stop,
+            beat=False,
+        )
+
+    def apply(self) -> int:
+        """Plan and apply."""
+        return self.session().apply(self.document())
+
+    def resume(self) -> int:
+        """Finish what another runner began."""
+        return self.session().resume()
+
+
