@@ -93,7 +93,7 @@ def unroll(target: Target, state: State) -> Plan:
             break
         group = _group(steps, rule, proposal)
         steps.append(PlannedStep(proposal, rule, group, now, after))
-        if after in seen or len(steps) > STEP_LIMIT:
+        if (after in seen and not proposal.renewable) or len(steps) > STEP_LIMIT:
             refusal = _broken(proposal.subject, f"step {proposal.id} leads nowhere")
             break
         now = after

@@ -22,6 +22,8 @@ class Step(ABC):
     deadline: ClassVar[int] = 60
     destructive: ClassVar[bool] = False
     commutes: ClassVar[bool] = False
+    renewable: ClassVar[bool] = False
+    """Whether time alone makes it due again; what it renews takes no part in comparing states."""
 
     @property
     @abstractmethod

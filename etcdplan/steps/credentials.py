@@ -48,6 +48,7 @@ class IssueCertificate(Step):
 
     kind = "certificate"
     commutes = True
+    renewable = True
 
     owner: str
     host: str
