@@ -106,10 +106,8 @@ class Hold(HostEffect):
     unit: str
 
     def on(self, state: State, host: Host) -> Host:
-        """The process is gone and stays so."""
-        return host.with_unit(
-            self.unit, replace(host.unit(self.unit), process=ABSENT, held=True, failing=False)
-        )
+        """The process is gone and stays so; that it kept failing can still be seen until it is started again."""
+        return host.with_unit(self.unit, replace(host.unit(self.unit), process=ABSENT, held=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +118,7 @@ class SetDataAside(HostEffect):
         """The data directory is empty for etcd."""
         if host.etcd.process.get() is not None:
             raise ImpossibleEffect(f"etcd on {self.host} still runs on its data")
-        return replace(host, data=ABSENT, etcd=replace(host.etcd, failing=False))
+        return replace(host, data=ABSENT)
 
 
 @dataclass(frozen=True, slots=True)

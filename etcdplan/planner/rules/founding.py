@@ -53,7 +53,7 @@ def start_founders(view: View) -> Step | Refusal | None:
     for wanted in view.target.members.values():
         host = view.state.host(wanted.host)
         step = view.etcd(wanted)
-        if host.etcd.failing and view.runs_as_wanted(wanted):
+        if host.etcd.failing and not host.etcd.held and view.runs_as_wanted(wanted):
             return Refusal(
                 "does-not-start",
                 f"member/{wanted.name}",

@@ -53,7 +53,7 @@ def start_newcomer(view: View) -> Step | Refusal | None:
     """Start new members."""
     for wanted in view.joining:
         host = view.state.host(wanted.host)
-        if host.etcd.failing and view.runs_as_wanted(wanted):
+        if host.etcd.failing and not host.etcd.held and view.runs_as_wanted(wanted):
             return Refusal(
                 "does-not-start",
                 f"member/{wanted.name}",
