@@ -10,8 +10,6 @@ from etcdplan.steps.base import Step
 
 def _first_naming(view: View, is_wrong: Callable[[str], bool]) -> Step | None:
     """Re-point, or else stop, the first running API server that names a wrong endpoint."""
-    if view.target.load_balancer is not None:
-        return None
     for server in view.api_servers:
         if any(is_wrong(url) for url in view.endpoints_in_use(server)):
             return _put_right(view, server)
@@ -28,12 +26,13 @@ def returned(view: View) -> Step | None:
     if membership is None or not view.born or not view.quorum.holds:
         return None
     known = {url for member in membership.members.values() for url in member.client_urls}
+    known.add(view.target.load_balancer or "")
     return _first_naming(view, lambda url: url not in known)
 
 
 def start_down(view: View) -> Step | None:
     """Start API servers that are down."""
-    if not view.born:
+    if not view.born or view.state.membership.value is None or not view.quorum.holds:
         return None
     for server in view.api_servers:
         unit = view.state.host(server.host).unit(server.unit)
