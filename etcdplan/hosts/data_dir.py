@@ -1,0 +1,128 @@
+"""etcd's data directory: whose data it holds, and how it is set aside.
+
+A member's identity is written in its write-ahead log. Source: etcd `server/storage/wal` and `etcdserverpb.Metadata`.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from etcdplan.hosts.files import sync_directory
+from etcdplan.model.state import Data
+
+_HEAD = 4096
+_METADATA, _CRC = 1, 4
+_ASIDE = "set-aside-"
+_OURS = re.compile(rf"member|lost\+found|{_ASIDE}.*")
+
+
+def read_data(data_dir: Path, wal_dir: Path | None) -> Data | None:
+    """Say whose data is there; None when etcd would start empty and destroy nothing of value.
+
+    `wal_dir` is the directory of the log when it is not in the data directory. Raises `OSError`.
+    """
+    log = wal_dir or data_dir / "member/wal"
+    segments = [log / name for name in _names(log) if name.endswith(".wal")]
+    for segment in reversed(segments):
+        with contextlib.suppress(ValueError, FileNotFoundError):
+            with segment.open("rb") as file:
+                head = file.read(_HEAD)
+            return _identity(head)
+    if segments:
+        return Data(0, 0, foreign=f"a damaged write-ahead log in {log}")
+    strange = [name for name in _names(data_dir) if not _OURS.fullmatch(name)]
+    # Making its log, etcd removes whatever is in the log's directory (wal.go, renameWAL).
+    strange += [f"{wal_dir}/{name}" for name in (_names(wal_dir) if wal_dir else ())]
+    if strange:
+        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        return Data(0, 0, foreign=f"{', '.join(strange[:3])}{more} in {data_dir}")
+    return None
+
+
+def set_aside(data_dir: Path, wal_dir: Path | None) -> None:
+    """Rename what etcd would read, to names that it does not. Nothing is moved off its file system. Raises `OSError`.
+
+    The data directory may be a mount point, so its content goes into a directory in it. A separate log directory never
+    is one (etcd replaces it as a whole, and with it whatever were set aside inside), so it is renamed itself; it goes
+    last, because the identity is in it: until then the data counts as there.
+    """
+    time = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    if "member" in _names(data_dir):
+        aside = _free(data_dir / f"{_ASIDE}{time}")
+        aside.mkdir(mode=0o700)
+        (data_dir / "member").rename(aside / "member")
+        sync_directory(aside)
+        sync_directory(data_dir)
+    if wal_dir is not None and wal_dir.name in _names(wal_dir.parent):
+        wal_dir.rename(_free(wal_dir.with_name(f"{wal_dir.name}.{_ASIDE}{time}")))
+        sync_directory(wal_dir.parent)
+
+
+def _free(path: Path) -> Path:
+    number = 1
+    while (candidate := path.with_name(f"{path.name}-{number}")).exists():
+        number += 1
+    return candidate
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in directory.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _identity(head: bytes) -> Data:
+    """Read the identity at the head of a segment: a CRC record, then the metadata; raise `ValueError`."""
+    first, offset = _record(head, 0)
+    second, _ = _record(head, offset)
+    data = second.get(3)
+    if first.get(1) != _CRC or second.get(1) != _METADATA or not isinstance(data, bytes):
+        raise ValueError("a segment starts with a CRC record and metadata")
+    metadata = dict(_fields(data))
+    member, cluster = metadata.get(1), metadata.get(2)
+    if not isinstance(member, int) or not isinstance(cluster, int) or not member or not cluster:
+        raise ValueError("the metadata lacks an ID")
+    return Data(cluster, member)
+
+
+def _record(head: bytes, offset: int) -> tuple[dict[int, int | bytes], int]:
+    """Return the fields of the record at an offset, and the offset after it."""
+    frame = int.from_bytes(head[offset : offset + 8], "little")
+    # The lower 56 bits are the record's length; with the top bit set, the top byte's three lowest are the padding.
+    length = frame & ((1 << 56) - 1)
+    padding = (frame >> 56) & 7 if frame >> 63 else 0
+    start, end = offset + 8, offset + 8 + length
+    if not 0 < length <= len(head) - start:
+        raise ValueError("no record")
+    return dict(_fields(head[start:end])), end + padding
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Yield number and value of a protobuf message's fields; varints and bytes are all that these messages have."""
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        value, position = _varint(message, position)
+        if key & 7 == 0:
+            yield key >> 3, value
+        elif key & 7 == 2 and value <= len(message) - position:
+            yield key >> 3, message[position : position + value]
+            position += value
+        else:
+            raise ValueError("not one of these messages")
+
+
+def _varint(message: bytes, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(message):
+            break
+        byte = message[position]
+        value |= (byte & 0x7F) << shift
+        position += 1
+        if byte < 0x80:
+            return value & ((1 << 64) - 1), position
+    raise ValueError("not a number")

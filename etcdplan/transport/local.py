@@ -1,0 +1,148 @@
+"""Transport `local` with runtime `process`: a host is a directory of this machine, and a loopback address.
+
+Below the host's directory every path is as on a machine of its own: `etc/etcdplan`, `var/lib/etcd`.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from etcdplan.diff.target import CA_FILE, PKI
+from etcdplan.hosts import leaf_pairs
+from etcdplan.hosts.data_dir import read_data
+from etcdplan.hosts.files import plain_reason, read_if_there
+from etcdplan.hosts.ports import EtcdReport, HostReport
+from etcdplan.hosts.supervisor import SupervisedUnit
+from etcdplan.hosts.unit_files import UnitFiles, api_servers
+from etcdplan.model.facts import Fact, unknown
+from etcdplan.model.state import ETCD, Process, Unit, api_server_unit
+from etcdplan.transport.etcd import Credentials
+from etcdplan.transport.etcd_report import EtcdClients, ask
+from etcdplan.transport.local_effects import RECORD, LocalEffects
+from etcdplan.transport.local_store import LocalStore
+
+T = TypeVar("T")
+
+DATA_DIR = "/var/lib/etcd"
+_READY_TIMEOUT = 1.0
+
+
+class LocalHosts:
+    """Implements `Hosts`: each host is a directory of `hosts`, named by its address.
+
+    `versions` tells the version of a program by its resolved path. `credentials` are None without TLS.
+    """
+
+    def __init__(
+        self,
+        hosts: Path,
+        *,
+        versions: Mapping[str, str],
+        credentials: Credentials | None,
+        default_data_dir: str = DATA_DIR,
+    ) -> None:
+        self._hosts = hosts.resolve()
+        self._versions = versions
+        self._clients = EtcdClients(credentials)
+        self._default_data_dir = default_data_dir
+
+    def host(self, address: str) -> "LocalHost":
+        """Return the host with that address."""
+        # Whatever the member list says, this stays below the directory of hosts.
+        name = quote(address, safe=":") if address.strip(".") else "%2e"
+        store = LocalStore(address, self._hosts / name)
+        return LocalHost(store, LocalEffects(store, self._clients, self._default_data_dir), self._versions)
+
+    def close(self) -> None:
+        """Drop all connections to etcd."""
+        self._clients.close()
+
+
+@dataclass(frozen=True, slots=True)
+class LocalHost:
+    """Implements `ManagedHost`."""
+
+    store: LocalStore
+    effects: LocalEffects
+    versions: Mapping[str, str]
+
+    @property
+    def address(self) -> str:
+        """The host's address."""
+        return self.store.address
+
+    def inspect(self, *, timeout: float) -> HostReport:
+        """Return what is on the host. `answering` and `hung` of an etcd are not told by files and processes."""
+        deadline = time.monotonic() + timeout
+        root = self.store.root
+        etcd, pki = UnitFiles(root, ETCD), root / PKI.lstrip("/")
+        with self.store.reading():
+            servers = {name: UnitFiles(root, api_server_unit(name)) for name in api_servers(root)}
+            leafs = leaf_pairs.leaf_names(pki)
+            return HostReport(
+                etcd=self._unit(etcd, deadline),
+                data=self._fact("data", lambda: read_data(*etcd.data_dirs(self.effects.default_data_dir))),
+                leafs={
+                    leaf: self._fact(f"leaf/{leaf}", partial(leaf_pairs.read_leaf, pki, leaf))
+                    for leaf in leafs
+                },
+                trust=self._fact("trust", partial(read_if_there, root / CA_FILE.lstrip("/"))),
+                record=self._fact("record", partial(read_if_there, self.store.directory / RECORD)),
+                api_servers={name: self._unit(files, deadline) for name, files in servers.items()},
+                free_bytes=self._free_bytes(etcd),
+            )
+
+    def ask_etcd(self, client_url: str, *, timeout: float) -> EtcdReport | None:
+        """Ask the etcd at `client_url`; None when it does not answer in time."""
+        return ask(self.effects.clients, client_url, timeout=timeout)
+
+    def _unit(self, files: UnitFiles, deadline: float) -> Unit:
+        supervised = SupervisedUnit(self.store.root, files.name)
+        return Unit(
+            settings=self._fact(f"{files.unit}/settings", files.settings),
+            process=self._fact(f"{files.unit}/process", lambda: self._process(files, supervised, deadline)),
+            held=supervised.held,
+            failing=supervised.failing,
+        )
+
+    def _process(self, files: UnitFiles, supervised: SupervisedUnit, deadline: float) -> Process | None:
+        running = supervised.process()
+        if running is None:
+            return None
+        argv, program = running.argv(), running.program()
+        if not argv or not program:
+            return None
+        ready = False
+        if not files.is_etcd:
+            # Here, because few commands look at an API server and this takes a while to import.
+            from etcdplan.hosts.readyz import is_ready
+
+            left = deadline - time.monotonic()
+            ready = left > 0 and is_ready(*files.serves_at(argv), timeout=min(left, _READY_TIMEOUT))
+        version = self.versions.get(program, "")
+        return Process(files.settings_of(argv), ready, version=version, started=running.started())
+
+    def _fact(self, name: str, read: Callable[[], T | None]) -> Fact[T]:
+        name = f"host/{self.address}/{name}"
+        try:
+            return Fact(read(), name=name, seen=str(self.store.root))
+        except OSError as error:
+            return unknown(
+                name, f"{plain_reason(error)} ({error.filename})" if error.filename else str(error)
+            )
+        except ValueError as error:
+            return unknown(name, str(error))
+
+    def _free_bytes(self, etcd: UnitFiles) -> int | None:
+        try:
+            place, _ = etcd.data_dirs(self.effects.default_data_dir)
+            while not place.exists() and place != self.store.root:
+                place = place.parent
+            return shutil.disk_usage(place).free
+        except (OSError, ValueError):
+            return None

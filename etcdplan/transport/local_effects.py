@@ -1,0 +1,241 @@
+"""Changing a host of this machine, and the cluster through it."""
+
+import contextlib
+import errno
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from etcdplan.diff.target import CA_FILE, PKI
+from etcdplan.errors import EtcdplanError, OutcomeUnknownError
+from etcdplan.hosts import leaf_pairs
+from etcdplan.hosts.data_dir import set_aside
+from etcdplan.hosts.files import make_directory, refusal, sync_directory, write_atomically
+from etcdplan.hosts.ports import Claim, Fenced, HostOutcomeUnknown, HostRefused
+from etcdplan.hosts.supervisor import SupervisedUnit
+from etcdplan.hosts.unit_files import UnitFiles
+from etcdplan.model.state import ETCD, Settings
+from etcdplan.transport.etcd import EtcdClient
+from etcdplan.transport.etcd_report import EtcdClients
+from etcdplan.transport.local_store import LocalStore
+
+RECORD = "record.json"
+"""The file of the host's record in its store."""
+
+_LOCK = "lock.json"
+_EFFECTS = "effects"
+_KEPT_EFFECTS = 200
+_GUARD_TIMEOUT = 30.0
+_RPC_TIMEOUT = 9.0
+"""etcd gives a proposal up after 7 s by itself; whoever takes over waits for the guard that a call holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEffects:
+    """Implements `HostEffects`."""
+
+    store: LocalStore
+    clients: EtcdClients
+    default_data_dir: str
+
+    @property
+    def _root(self) -> Path:
+        return self.store.root
+
+    @property
+    def _pki(self) -> Path:
+        return self._root / PKI.lstrip("/")
+
+    def write_settings(self, claim: Claim, unit: str, settings: Settings) -> None:
+        """Write a unit's settings to its file."""
+        with self._claimed(claim, f"write the settings of {unit}"):
+            UnitFiles(self._root, unit).write(settings)
+
+    def start(self, claim: Claim, unit: str) -> None:
+        """Release a held unit and start it with the settings on disk; its ports must be free."""
+        with self._claimed(claim, f"start {unit}"):
+            files = UnitFiles(self._root, unit)
+            try:
+                argv, listens = files.argv(), list(files.listens())
+            except (FileNotFoundError, ValueError) as error:
+                raise HostRefused(
+                    f"{unit} on {self.store.address} cannot be started: {error}.",
+                    hint="" if files.is_etcd else "'etcdplan lab up' makes the base file of an API server.",
+                ) from error
+            supervised = self._supervised(unit)
+            if supervised.process() is None:
+                self._check_ports(listens)
+            supervised.start(argv)
+
+    def stop(self, claim: Claim, unit: str) -> None:
+        """Stop a unit and wait until it is gone."""
+        with self._claimed(claim, f"stop {unit}"):
+            self._supervised(unit).stop()
+
+    def hold(self, claim: Claim, unit: str) -> None:
+        """Stop a unit and keep it from starting."""
+        with self._claimed(claim, f"hold {unit}"):
+            self._supervised(unit).hold()
+
+    def set_data_aside(self, claim: Claim) -> None:
+        """Rename etcd's data; refused while etcd runs on it."""
+        with self._claimed(claim, "set the data aside"):
+            if self._supervised(ETCD).process() is not None:
+                raise HostRefused(
+                    f"etcd on {self.store.address} still runs on the data.", hint="Stop it first."
+                )
+            try:
+                set_aside(*UnitFiles(self._root, ETCD).data_dirs(self.default_data_dir))
+            except ValueError as error:
+                raise HostRefused(
+                    f"Where the data of {self.store.address} is cannot be read: {error}."
+                ) from error
+
+    def make_leaf_key(self, claim: Claim, leaf: str) -> bytes:
+        """Make a new private key for a leaf beside the one in use; return a signing request (PEM)."""
+        with self._claimed(claim, f"make a key for {leaf}"):
+            return leaf_pairs.make_key(self._pki, leaf)
+
+    def install_leaf(self, claim: Claim, leaf: str, certificate_pem: bytes) -> None:
+        """Put the new key and this certificate in the place of the old pair."""
+        with self._claimed(claim, f"install the certificate {leaf}"):
+            leaf_pairs.install(self._pki, leaf, certificate_pem)
+
+    def install_trust(self, claim: Claim, bundle_pem: bytes) -> None:
+        """Write the CA bundle."""
+        with self._claimed(claim, "install the CA bundle"):
+            write_atomically(self._root / CA_FILE.lstrip("/"), bundle_pem)
+
+    def write_record(self, claim: Claim, record: bytes) -> None:
+        """Write the host's record of its cluster."""
+        with self._claimed(claim, "write the record"):
+            self.store.write(RECORD, record)
+
+    def forget_record(self, claim: Claim) -> None:
+        """Take the host's record away."""
+        with self._claimed(claim, "forget the record"):
+            self.store.remove(RECORD)
+
+    def member_add(self, claim: Claim, client_url: str, peer_url: str) -> None:
+        """Add a learner."""
+        with self._calling(claim, client_url, f"add {peer_url}") as client:
+            client.member_add(peer_url, learner=True, timeout=_RPC_TIMEOUT)
+
+    def member_promote(self, claim: Claim, client_url: str, member_id: int) -> None:
+        """Promote a learner."""
+        with self._calling(claim, client_url, f"promote {member_id:x}") as client:
+            client.member_promote(member_id, timeout=_RPC_TIMEOUT)
+
+    def member_remove(self, claim: Claim, client_url: str, member_id: int) -> None:
+        """Remove a member."""
+        with self._calling(claim, client_url, f"remove {member_id:x}") as client:
+            client.member_remove(member_id, timeout=_RPC_TIMEOUT)
+
+    def move_leader(self, claim: Claim, client_url: str, member_id: int) -> None:
+        """Hand the leadership over."""
+        with self._calling(claim, client_url, f"make {member_id:x} the leader") as client:
+            client.move_leader(member_id, timeout=_RPC_TIMEOUT)
+
+    @contextlib.contextmanager
+    def _calling(self, claim: Claim, client_url: str, what: str) -> Iterator[EtcdClient]:
+        # The guard is held during the call: a controller that takes over waits until it has ended.
+        with self._claimed(claim, f"{what} at {client_url}"):
+            yield self.clients.at(client_url)
+
+    @contextlib.contextmanager
+    def _claimed(self, claim: Claim, what: str) -> Iterator[None]:
+        """Run an effect under the guard, once, if `claim` shows the host's newest token; note how it went."""
+        with self.store.exclusive(timeout=_GUARD_TIMEOUT):
+            self._check_token(claim)
+            with self.store.writing():
+                note = self._claim(claim, what)
+            try:
+                yield
+            except OutcomeUnknownError as error:
+                self._note(note, f"unknown: {error.message}")
+                raise
+            except EtcdplanError as error:
+                self._note(note, f"refused: {error.message}")
+                raise
+            except OSError as error:
+                if not self._root.is_dir():
+                    raise HostOutcomeUnknown(
+                        f"Host {self.store.address} vanished: whether it did this is unknown: {what}."
+                    ) from error
+                refused = refusal(self.store.address, error)
+                self._note(note, f"refused: {refused.message}")
+                raise refused from error
+            self._note(note, "done")
+            self._prune(note.parent)
+
+    def _check_token(self, claim: Claim) -> None:
+        content = self.store.read(_LOCK)
+        try:
+            token = None if content is None else json.loads(content)["token"]
+        except (ValueError, TypeError, KeyError):
+            token = None
+        if token is None or token != claim.token:
+            held = "no lock that can be read" if token is None else f"the lock with token {token}"
+            raise Fenced(
+                f"Host {self.store.address} has {held}, this run has token {claim.token}: "
+                "another run has taken over.",
+                hint="Let the other run end, then plan again.",
+            )
+
+    def _claim(self, claim: Claim, what: str) -> Path:
+        note = self.store.directory / _EFFECTS / quote(claim.effect_id, safe="")
+        make_directory(note.parent)
+        try:
+            descriptor = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            raise HostRefused(
+                f"Effect {claim.effect_id} was already claimed on host {self.store.address}.",
+                hint="Plan again: what it has done is looked at first.",
+            ) from None
+        with os.fdopen(descriptor, "w") as file:
+            file.write(json.dumps({"effect": what, "token": claim.token}) + "\n")
+            file.flush()
+            os.fsync(descriptor)
+        sync_directory(note.parent)
+        return note
+
+    def _note(self, note: Path, result: str) -> None:
+        # What happened has happened, whether or not it can be written down.
+        with contextlib.suppress(OSError), note.open("a") as file:
+            file.write(json.dumps({"result": result}) + "\n")
+
+    def _prune(self, directory: Path) -> None:
+        with contextlib.suppress(OSError):
+            notes = sorted(directory.iterdir(), key=lambda note: note.stat().st_mtime_ns)
+            for note in notes[:-_KEPT_EFFECTS]:
+                note.unlink()
+
+    def _supervised(self, unit: str) -> SupervisedUnit:
+        return SupervisedUnit(self._root, UnitFiles(self._root, unit).name)
+
+    def _check_ports(self, listens: Iterable[tuple[str, int]]) -> None:
+        for host, port in listens:
+            try:
+                _try_to_bind(host, port)
+            except OSError as error:
+                reason = {
+                    errno.EADDRINUSE: "is taken by another process",
+                    errno.EADDRNOTAVAIL: "is no address of this machine",
+                    errno.EACCES: "may not be used by this user",
+                }.get(error.errno or 0, f"cannot be used ({error.strerror})")
+                raise HostRefused(
+                    f"Port {port} on {host} {reason}.",
+                    hint=f"`ss -ltnp sport = :{port}` names the process; stop it, or use another port or host.",
+                ) from error
+
+
+def _try_to_bind(host: str, port: int) -> None:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        # As Go does it: connections that are closing keep nobody from listening.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
