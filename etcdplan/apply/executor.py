@@ -20,10 +20,13 @@ from etcdplan.model.effects import AddLearner, ClusterEffect, Effect, WriteRecor
 from etcdplan.model.facts import UnknownFact
 from etcdplan.model.settle import settle
 from etcdplan.model.state import Record, State, host_of
+from etcdplan.observe.collect import PATIENCE
 from etcdplan.planner.unroll import PlannedStep, unroll
 from etcdplan.steps.base import Step
 from etcdplan.transport.errors import EtcdRejected, EtcdUnreachable, Reason
 
+GLANCE = 1.0
+"""Seconds that a host may take to answer a look that is soon repeated."""
 POLL = 0.1
 """Seconds between two looks while a step waits."""
 CONNECTED_AFTER = 5.2
@@ -46,7 +49,7 @@ class Executor:
 
     target: Target
     hosts: Hosts
-    observe: Callable[[], State]
+    observe: Callable[[float], State]
     caller: Caller
     lock: Lock
     journal: Journal
@@ -159,7 +162,7 @@ class Executor:
         """Look until the step's target is there; False when its effect went away and it must be planned again."""
         gone_since: float | None = None
         while True:
-            state = self.observe()
+            state = self.observe(GLANCE)
             missing = _missing(planned.step, state)
             if missing is None:
                 return True
@@ -198,11 +201,12 @@ class Executor:
         """Return the observed state, once all that heals by itself has healed; hung processes are not waited for."""
         began = self.clock.monotonic()
         while True:
-            state = self.observe()
+            elapsed = self.clock.monotonic() - began
+            state = self.observe(GLANCE if elapsed < PATIENCE else PATIENCE)
             settled = settle(state)
             if settled == state:
                 return state
-            if self.clock.monotonic() - began > COME_UP:
+            if elapsed > COME_UP:
                 what = ", ".join(_unsettled(state, settled))
                 raise StoppedError(f"Waited {COME_UP:.0f} s in vain for {what}.", hint=_LOOK)
             self.clock.sleep(POLL)

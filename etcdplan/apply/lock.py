@@ -60,6 +60,9 @@ class Waiting:
     holder: Holder
     silent: float
 
+    def __str__(self) -> str:
+        return f"{self.holder} has been silent for {self.silent:.0f} s; after {STALE_AFTER:.0f} s it counts as dead"
+
 
 @dataclass(frozen=True, slots=True)
 class _Answer:

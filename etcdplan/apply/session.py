@@ -19,6 +19,7 @@ from etcdplan.diff.view import View
 from etcdplan.errors import RefusedError, StaleError, UnobservedError
 from etcdplan.hosts.ports import Hosts, HostStore
 from etcdplan.model.state import Record, State, host_of
+from etcdplan.observe.collect import PATIENCE
 from etcdplan.observe.record import encode_record
 from etcdplan.planner.document import PlanDocument, to_document
 from etcdplan.planner.unroll import Plan, unroll
@@ -26,7 +27,9 @@ from etcdplan.planner.unroll import Plan, unroll
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Everything that a run needs of the outside. `beat` starts the lock's heartbeat in a thread.
+    """Everything that a run needs of the outside.
+
+    `observe` looks at everything, with a deadline a host in seconds. `beat` starts the lock's heartbeat in a thread.
 
     `runner` keeps the journal on this machine; `command` is what people see of the holder of the lock.
     """
@@ -34,7 +37,7 @@ class Session:
     target: Target
     spec_digest: str
     hosts: Hosts
-    observe: Callable[[], State]
+    observe: Callable[[float], State]
     signer: Signer | None
     runner: Appends
     holder: Holder
@@ -91,7 +94,7 @@ class Session:
             return self._run(lock, state, run.start.plan_digest, run.start.groups)
 
     def _planned(self) -> tuple[State, Plan, PlanDocument]:
-        state = self.observe()
+        state = self.observe(PATIENCE)
         plan = unroll(self.target, state)
         return state, plan, to_document(plan, self.spec_digest)
 

@@ -15,8 +15,8 @@ from etcdplan.observe.record import decode_record
 T = TypeVar("T")
 R = TypeVar("R")
 
-TIMEOUT = 5.0
-"""Seconds that one host may take to answer."""
+PATIENCE = 5.0
+"""Seconds that one host may take to answer before anything is concluded from its silence."""
 HUNG_AFTER = 60
 """Seconds after its start when a process that does not answer, though the cluster does, counts as hung."""
 
@@ -49,11 +49,12 @@ def observe(
     *,
     now: int,
     each: Each = in_turn,
-    timeout: float = TIMEOUT,
+    timeout: float = PATIENCE,
 ) -> State:
     """Look at every host that the spec names, that a member lives on, or that a host remembers.
 
-    `now` is unix seconds. Never raises for what is on hosts: what cannot be read is an unknown fact.
+    `now` is unix seconds, `timeout` seconds a host; a look shorter than `PATIENCE` takes nobody for hung. Never raises
+    for what is on hosts: what cannot be read is an unknown fact.
     """
     seen: dict[str, _Seen] = {}
     wanted = list(target.hosts())
@@ -68,7 +69,7 @@ def observe(
         answers.values(),
         remembered=any(fact.value is not None or fact.is_unknown for fact, _ in records.values()),
     )
-    serving = any(answer.serves for answer in answers.values())
+    serving = timeout >= PATIENCE and any(answer.serves for answer in answers.values())
     built = {
         address: _host(one, records[address][0], credentials, now=now, serving=serving)
         for address, one in seen.items()

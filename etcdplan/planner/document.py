@@ -83,11 +83,15 @@ class StepEntry(_Document):
 
 
 class PlanDocument(_Document):
-    """The whole plan. `facts` are the observed facts that it rests on, by address."""
+    """The whole plan. `facts` are the observed facts that it rests on, by address.
+
+    `tolerates` is how many failures the cluster survives now; `spec_path` where the spec was when it was planned.
+    """
 
     format_version: Literal["1.0"] = FORMAT_VERSION
     cluster: ClusterEntry
     spec_digest: str
+    spec_path: str
     digest: str
     checksum: str
     tolerates: int
@@ -108,8 +112,8 @@ def sha256(value: Any) -> str:
     return f"sha256:{hashlib.sha256(canonical(value)).hexdigest()}"
 
 
-def to_document(plan: Plan, spec_digest: str) -> PlanDocument:
-    """Write a plan down."""
+def to_document(plan: Plan, spec_digest: str, *, spec_path: str = "") -> PlanDocument:
+    """Write a plan down; `spec_path` says where its spec was, for `apply` to find it again."""
     membership = plan.state.membership.value
     cluster_id = membership.cluster_id if membership else plan.target.founding_id
     for host in plan.state.hosts.values():
@@ -120,6 +124,7 @@ def to_document(plan: Plan, spec_digest: str) -> PlanDocument:
         "format_version": FORMAT_VERSION,
         "cluster": {"name": plan.target.cluster, "id": f"{cluster_id:x}"},
         "spec_digest": spec_digest,
+        "spec_path": spec_path,
         "digest": digest_of(spec_digest, steps),
         "tolerates": plan.steps[0].quorum[0].tolerates if plan.steps else -1,
         "changes": [

@@ -10,7 +10,7 @@ from etcdplan.apply.session import Session
 from etcdplan.hosts.ports import Hosts, LeafFile
 from etcdplan.model.effects import IssueLeaf
 from etcdplan.model.state import Leaf, State
-from etcdplan.observe.collect import Credentials, observe
+from etcdplan.observe.collect import PATIENCE, Credentials, observe
 from etcdplan.planner.document import PlanDocument, to_document
 from etcdplan.planner.unroll import Plan, unroll
 from etcdplan.spec.load import spec_digest
@@ -37,7 +37,9 @@ class FakeSigner:
     def sign(self, request_pem: bytes, leaf: IssueLeaf) -> bytes:
         """Return a fake certificate."""
         end = self.world.clock.now + leaf.lifetime
-        return fake_leaf(issuer=leaf.issuer, sans=leaf.sans, usages=leaf.usages, not_after=end, csr=request_pem)
+        return fake_leaf(
+            issuer=leaf.issuer, sans=leaf.sans, usages=leaf.usages, not_after=end, csr=request_pem
+        )
 
 
 @dataclass
@@ -70,10 +72,10 @@ class Runner:
         self.hosts = self.hosts or self.world.controller(self.name)
         self.target = target_of(self.spec)
 
-    def observe(self) -> State:
+    def observe(self, timeout: float = PATIENCE) -> State:
         """Observe the world."""
         assert self.hosts is not None
-        return observe(self.target, self.hosts, CREDENTIALS, now=int(self.world.clock.now))
+        return observe(self.target, self.hosts, CREDENTIALS, now=int(self.world.clock.now), timeout=timeout)
 
     def plan(self) -> Plan:
         """Plan from what is seen."""
@@ -107,5 +109,3 @@ class Runner:
     def resume(self) -> int:
         """Finish what another runner began."""
         return self.session().resume()
-
-

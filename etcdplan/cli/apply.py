@@ -1,0 +1,151 @@
+"""etcdplan apply PLAN|SPEC"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from etcdplan.cli.options import AgeIdentity, NoColor
+from etcdplan.cli.output import colored, progress, result, width
+from etcdplan.errors import UsageError
+
+if TYPE_CHECKING:
+    from etcdplan.apply.events import Event
+    from etcdplan.apply.session import Session
+    from etcdplan.cli.cluster import LiveCluster
+    from etcdplan.hosts.ports import Hosts
+    from etcdplan.planner.document import PlanDocument
+
+What = Annotated[
+    Path,
+    typer.Argument(metavar="PLAN|SPEC", help="A saved plan, or a spec to plan for now.", show_default=False),
+]
+AutoApprove = Annotated[
+    bool, typer.Option("--auto-approve", help="Do not ask; a saved plan is its own approval.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Finish the run that the hosts remember; needs the SPEC.")
+]
+SpecOption = Annotated[
+    Path | None, typer.Option("--spec", metavar="SPEC", help="The spec of a saved plan, when it has moved.")
+]
+
+
+def apply(
+    what: What,
+    auto_approve: AutoApprove = False,
+    resume: Resume = False,
+    spec: SpecOption = None,
+    no_color: NoColor = False,
+    age_identity: AgeIdentity = None,
+) -> int:
+    """Carry out a plan step by step: a saved one, one made now from a spec, or the rest of an unfinished one."""
+    from etcdplan.cli.cluster import connect, load
+
+    saved = _saved(what)
+    if saved is not None and (resume or auto_approve):
+        raise UsageError(
+            "A saved plan is its own approval, and --resume takes the spec.",
+            hint="etcdplan apply PLAN, or: etcdplan apply --resume SPEC.",
+        )
+    if saved is None and spec is not None:
+        raise UsageError("--spec goes with a saved plan.", hint="etcdplan apply SPEC.")
+    path = what if saved is None else spec or Path(saved.spec_path)
+    with connect(load(path), age_identity or [], wrap=_failpoints) as cluster:
+        if saved is None and not resume:
+            saved = _approve(cluster, path, auto_approve=auto_approve, no_color=no_color)
+            if saved is None:
+                return 0
+        color = colored(sys.stderr, no_color=no_color)
+        with _session(cluster, age_identity or [], color=color) as session:
+            done = session.resume() if saved is None else session.apply(saved)
+    if not done:
+        result("Nothing is left to do. The cluster matches the specification.")
+    return 0
+
+
+def _saved(path: Path) -> "PlanDocument | None":
+    """Return the plan in a file; None when it rather is a spec. A plan is JSON, a spec never begins with a brace."""
+    from etcdplan.planner.document import parse
+
+    content = path.read_bytes() if path.is_file() else b""
+    return parse(content, str(path)) if content.lstrip()[:1] == b"{" else None
+
+
+def _failpoints(hosts: "Hosts") -> "Hosts":
+    """Wrap every effect, so that tests can end this process at each of them."""
+    from etcdplan.apply.failpoints import Boundaries, FailpointHosts, from_environment
+
+    return FailpointHosts(hosts, Boundaries(from_environment()))
+
+
+def _approve(
+    cluster: "LiveCluster", path: Path, *, auto_approve: bool, no_color: bool
+) -> "PlanDocument | None":
+    """Plan now, show the plan and ask; None when there is nothing to do."""
+    from etcdplan.planner.document import to_document
+    from etcdplan.planner.unroll import unroll
+    from etcdplan.render.text import plan_text
+
+    plan = unroll(cluster.target, cluster.observe())
+    document = to_document(plan, cluster.digest, spec_path=str(path))
+    color = colored(sys.stdout, no_color=no_color)
+    result(plan_text(document, color=color, width=width()))
+    for refusal in document.refusals:
+        raise typer.Exit(refusal.exit_code)
+    if not document.steps:
+        return None
+    if auto_approve:
+        return document
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "There is no terminal to ask for approval.",
+            hint="Use --auto-approve, or save the plan, have it reviewed, and apply the file.",
+        )
+    progress("Only 'yes' will be accepted to approve.")
+    if input("Apply this plan? ") != "yes":
+        raise typer.Exit(1)
+    return document
+
+
+def _too_soon(event: "Event") -> bool:
+    """Whether an event only repeats what was said less than ten seconds ago: a step looks often, people do not."""
+    from etcdplan.apply.events import StepWaiting
+
+    return isinstance(event, StepWaiting) and not (event.elapsed >= 10 and event.elapsed % 10 < 0.2)
+
+
+@contextmanager
+def _session(cluster: "LiveCluster", identities: list[Path], *, color: bool) -> "Iterator[Session]":
+    """Wire a session: progress to standard error, signals to checkpoints, the CA's key read before anything is done."""
+    from etcdplan.apply.events import Interrupting
+    from etcdplan.apply.holder import Holder
+    from etcdplan.apply.journal import RunnerFiles
+    from etcdplan.apply.session import Session
+    from etcdplan.cli.interrupt import interruptible
+    from etcdplan.render.progress import event_text
+
+    def tell(event: "Event") -> None:
+        if not _too_soon(event):
+            progress(event_text(event, color=color))
+
+    signer = cluster.signer(identities)
+    if signer is not None:
+        signer.load()
+    with interruptible(lambda again: tell(Interrupting(again))) as stop:
+        yield Session(
+            target=cluster.target,
+            spec_digest=cluster.digest,
+            hosts=cluster.hosts,
+            observe=cluster.observe,
+            signer=signer,
+            runner=RunnerFiles.home(),
+            holder=Holder.here("apply"),
+            clock=cluster.clock,
+            tell=tell,
+            stop=stop,
+            each=cluster.each,
+        )

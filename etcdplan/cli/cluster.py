@@ -1,0 +1,104 @@
+"""A spec, and the real cluster that it is about: where the real transports are wired in."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from etcdplan.apply.clock import Clock
+from etcdplan.apply.each import Each
+from etcdplan.cli.keys import CaSigner, operator_credentials
+from etcdplan.diff.target import Target, build_target
+from etcdplan.hosts.ports import Hosts, LeafFile
+from etcdplan.model.state import Leaf, State
+from etcdplan.observe.collect import PATIENCE, Credentials, observe
+from etcdplan.spec.load import LoadedSpec, load_materials, load_spec, spec_digest
+
+PARALLEL = 16
+"""Hosts that are looked at together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A loaded spec with its target; `ca_pem` is empty without TLS."""
+
+    loaded: LoadedSpec
+    target: Target
+    ca_pem: bytes
+
+    @property
+    def digest(self) -> str:
+        """Return the digest of the normalised spec."""
+        return spec_digest(self.loaded.spec)
+
+    def reader(self) -> Credentials:
+        """Return how certificates on hosts are read against this cluster's CA."""
+        from etcdplan.pki.leaf import describe, trust_spkis, verifies
+
+        def leaf(file: LeafFile) -> Leaf:
+            facts = describe(file.certificate_pem)
+            usages = [name for name, has in (("client", facts.client), ("server", facts.server)) if has]
+            ours = bool(self.ca_pem) and verifies(file.certificate_pem, self.ca_pem)
+            return Leaf(
+                issuer=self.target.ca if ours else "",
+                sans=tuple(sorted((*facts.dns_names, *facts.ip_addresses))),
+                usages=tuple(usages),
+                key_matches=file.key_matches,
+                not_after=facts.not_after,
+            )
+
+        return Credentials(leaf=leaf, authorities=trust_spkis)
+
+    def signer(self, identities: Sequence[Path]) -> CaSigner | None:
+        """Return the signer with the spec's CA; None without TLS."""
+        return CaSigner(self.loaded, self.ca_pem, identities) if self.ca_pem else None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCluster(Cluster):
+    """A cluster whose hosts can be reached."""
+
+    hosts: Hosts
+    each: Each
+    clock: Clock
+
+    def observe(self, timeout: float = PATIENCE) -> State:
+        """Look at everything once; a host may take `timeout` seconds."""
+        now = int(self.clock.time())
+        return observe(self.target, self.hosts, self.reader(), now=now, each=self.each, timeout=timeout)
+
+
+def load(path: Path) -> Cluster:
+    """Load a spec and what it names that is public; raise `SpecError`."""
+    loaded = load_spec(path)
+    materials = load_materials(loaded)
+    ca = ""
+    if materials.ca_pem is not None:
+        from etcdplan.pki.leaf import trust_spkis
+
+        ca = trust_spkis(materials.ca_pem)[0]
+    return Cluster(loaded, build_target(loaded.spec, ca=ca), materials.ca_pem or b"")
+
+
+@contextmanager
+def connect(
+    cluster: Cluster, identities: Sequence[Path], *, wrap: Callable[[Hosts], Hosts] = lambda hosts: hosts
+) -> Iterator[LiveCluster]:
+    """Open the way to the cluster's hosts; `wrap` may put something between (tests do)."""
+    from etcdplan.lab.directory import LabDirectory
+    from etcdplan.transport.local import LocalHosts
+
+    lab = LabDirectory.find(cluster.target.cluster)
+    hosts = LocalHosts(
+        lab.hosts,
+        versions=lab.versions,
+        credentials=operator_credentials(cluster.loaded, cluster.ca_pem, identities),
+    )
+    pool = ThreadPoolExecutor(max_workers=PARALLEL, thread_name_prefix="host")
+    try:
+        yield LiveCluster(cluster.loaded, cluster.target, cluster.ca_pem, wrap(hosts), pool.map, time)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        hosts.close()

@@ -1,0 +1,21 @@
+"""Arguments and options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SpecPath = Annotated[
+    Path, typer.Argument(metavar="SPEC", help="The cluster's spec, a YAML file.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, with its format version.")]
+NoColor = Annotated[bool, typer.Option("--no-color", help="Print no colour; NO_COLOR=1 does the same.")]
+AgeIdentity = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--age-identity",
+        envvar="ETCDPLAN_AGE_IDENTITY",
+        help="A file with the age identity that opens encrypted keys. May be repeated.",
+        show_default=False,
+    ),
+]

@@ -1,0 +1,44 @@
+"""Where output goes: results to standard output, everything else to standard error; colour only on a terminal."""
+
+import os
+import shutil
+import sys
+from typing import Any, TextIO
+
+from etcdplan.errors import EtcdplanError
+
+
+def colored(stream: TextIO, *, no_color: bool = False) -> bool:
+    """Whether a stream gets colour: a terminal, and neither `--no-color` nor `NO_COLOR` says otherwise."""
+    return stream.isatty() and not no_color and not os.environ.get("NO_COLOR")
+
+
+def width() -> int:
+    """Return the columns to fill, at most 110."""
+    return min(shutil.get_terminal_size((100, 24)).columns, 110)
+
+
+def result(text: str) -> None:
+    """Print a result."""
+    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+    sys.stdout.flush()
+
+
+def result_json(value: Any) -> None:  # any JSON value
+    """Print a result as JSON."""
+    import json
+
+    result(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False))
+
+
+def progress(text: str) -> None:
+    """Print what happens, for people."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def show_error(error: EtcdplanError) -> None:
+    """Print an error."""
+    from etcdplan.render.diagnostics import error_text
+
+    progress(error_text(error, color=colored(sys.stderr), width=width()))
