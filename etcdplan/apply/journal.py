@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final, Literal, Protocol, Self
 
 from etcdplan.apply.clock import Clock, stamp
-from etcdplan.apply.each import Each, in_turn
 from etcdplan.apply.holder import Holder
 from etcdplan.errors import EtcdplanError, StoppedError
+from etcdplan.hosts.each import Each, in_turn
 from etcdplan.hosts.ports import HostOutcomeUnknown, HostRefused, HostUnreachable
 
 JOURNAL_DIR: Final = "journal"

@@ -15,9 +15,9 @@ from typing import Final, Literal, Self
 from pydantic import TypeAdapter
 
 from etcdplan.apply.clock import Clock, stamp
-from etcdplan.apply.each import Each, in_turn
 from etcdplan.apply.holder import Holder, Life, life
 from etcdplan.errors import EtcdplanError, LockHeldError, UnobservedError
+from etcdplan.hosts.each import Each, in_turn
 from etcdplan.hosts.ports import Fenced, HostOutcomeUnknown, HostRefused, HostStore, HostUnreachable
 
 LOCK_FILE: Final = "lock.json"

@@ -9,8 +9,8 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from etcdplan.apply.each import Each, in_turn
 from etcdplan.apply.journal import JOURNAL_DIR, JournalDamaged, Record, RunStart, read_journal
+from etcdplan.hosts.each import Each, in_turn
 from etcdplan.hosts.ports import HostOutcomeUnknown, HostRefused, HostStore, HostUnreachable
 
 KEPT_RUNS: Final = 20

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from etcdplan.apply.approved import Approved, groups_of, what_changed
 from etcdplan.apply.calls import Caller, Signer
 from etcdplan.apply.clock import Clock, stamp
-from etcdplan.apply.each import Each, in_turn
 from etcdplan.apply.events import Event, Note, RunStarted
 from etcdplan.apply.executor import Executor
 from etcdplan.apply.holder import Holder
@@ -17,6 +16,7 @@ from etcdplan.apply.runs import latest_run, prune
 from etcdplan.diff.target import Target
 from etcdplan.diff.view import View
 from etcdplan.errors import RefusedError, StaleError, UnobservedError
+from etcdplan.hosts.each import Each, in_turn
 from etcdplan.hosts.ports import Hosts, HostStore
 from etcdplan.model.state import Record, State, host_of
 from etcdplan.observe.collect import PATIENCE

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etcdplan.apply.clock import Clock
-from etcdplan.apply.each import Each
 from etcdplan.cli.keys import CaSigner, operator_credentials
 from etcdplan.diff.target import Target, build_target
+from etcdplan.hosts.each import Each
 from etcdplan.hosts.ports import Hosts, LeafFile
 from etcdplan.model.state import Leaf, State
 from etcdplan.observe.collect import PATIENCE, Credentials, observe

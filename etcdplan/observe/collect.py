@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from etcdplan.apply.each import Each, in_turn
 from etcdplan.diff.target import Target
+from etcdplan.hosts.each import Each, in_turn
 from etcdplan.hosts.ports import EtcdReport, HostReport, Hosts, HostUnreachable, LeafFile
 from etcdplan.model.facts import Fact, known, unknown
 from etcdplan.model.state import Host, Leaf, Membership, Process, Record, State, Unit, host_of

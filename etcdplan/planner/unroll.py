@@ -66,11 +66,11 @@ class Plan:
                 notes.append(
                     f"The process of the failed member at {url} could not be stopped: its host does not answer."
                 )
-        for server in self.target.api_servers.values():
-            if view.absent_api_host(server.host):
-                notes.append(
-                    f"API server {server.name} counts as not running: its host {server.host} does not answer."
-                )
+        notes += [
+            f"API server {server.name} counts as not running: its host {server.host} does not answer."
+            for server in self.target.api_servers.values()
+            if view.absent_api_host(server.host)
+        ]
         return tuple(notes)
 
 

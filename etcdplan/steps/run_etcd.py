@@ -39,9 +39,8 @@ class RunEtcd(Step):
         host = state.host(self.host)
         on_disk, process = host.etcd.settings.get(), host.etcd.process.get()
         left: list[Effect] = []
-        if on_disk is None or steady(on_disk) != steady(self.settings):
-            left.append(WriteSettings(self.host, ETCD, self.settings))
-        elif host.data.get() is None and dict(on_disk) != dict(self.settings):
+        read = dict if host.data.get() is None else steady
+        if on_disk is None or read(on_disk) != read(self.settings):
             left.append(WriteSettings(self.host, ETCD, self.settings))
         if process is not None and (process.hung or steady(process.settings) != steady(self.settings)):
             left += [*hand_over(state, self.peer_url), Stop(self.host, ETCD)]
