@@ -153,20 +153,24 @@ def _follow(world: "FakeWorld", cluster: FakeCluster, near: Near) -> bool:
     leader = cluster.leader
     if leader is None:
         return False
-    changed = False
+    followers = []
     for process in (leader, *near[leader]):
         data = process.data
         assert data is not None
         if data.forgetful:  # tocommit(…) is out of range. Was the raft log corrupted, truncated, or lost?
             end_process(world, process, 2)
             return True
-        if data.member_id not in cluster.members or _is_catching_up(world, process, leader):
-            continue
-        data.applied = cluster.committed
-        cluster.fed.add(data.member_id)
+        if data.member_id in cluster.members and not _is_catching_up(world, process, leader):
+            followers.append(process)
+            cluster.fed.add(data.member_id)
+    changed = False
+    for process in followers:
         if not process.ready and process.publishes_at <= world.clock.now:
             process.ready = True
             changed |= _publish(cluster, process)
+    for process in followers:
+        if process.data is not None:
+            process.data.applied = cluster.committed
     return changed
 
 

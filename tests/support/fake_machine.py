@@ -7,6 +7,7 @@ from tests.support.fake_etcd import FakeData
 from tests.support.fake_pki import describe_leaf, describe_trust, key_of
 
 ETCD_UNIT = "etcd"
+RECORD_FILE = "record.json"
 
 
 def split_url(url: str) -> tuple[str, str, int]:
@@ -128,8 +129,6 @@ class FakeMachine:
     pairs: dict[str, FakePair] = field(default_factory=dict)
     new_keys: dict[str, str] = field(default_factory=dict)
     bundle: bytes | None = None
-    record: bytes | None = None
-    claims: set[str] = field(default_factory=set)
     hidden: dict[str, str] = field(default_factory=dict)
     """Facts that cannot be read, each with the reason."""
     powered: bool = True
@@ -152,6 +151,11 @@ class FakeMachine:
     def reachable(self) -> bool:
         """Whether it answers controllers."""
         return self.powered and self.connected
+
+    @property
+    def record(self) -> bytes | None:
+        """What the machine remembers of its cluster."""
+        return self.files.get(RECORD_FILE)
 
     @property
     def trust(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from etcdplan.model.state import Data, Process, Settings, Unit
 from tests.support import fake_calls
 from tests.support.fake_consensus import follows, serves
 from tests.support.fake_etcd import FakeMember
-from tests.support.fake_machine import ETCD_UNIT, FakeMachine, FakePair
+from tests.support.fake_machine import ETCD_UNIT, RECORD_FILE, FakeMachine, FakePair
 from tests.support.fake_start import end_process, hand_over, shows_certificate, start_process
 
 if TYPE_CHECKING:
@@ -76,15 +76,15 @@ class FakeHost:
             return ABSENT if value is None else known(value)
 
         data = machine.data
-        leafs: dict[str, Fact[LeafFile]] = dict.fromkeys(machine.new_keys, ABSENT)
-        for name, pair in machine.pairs.items():
-            leafs[name] = fact(f"leaf/{name}", LeafFile(pair.certificate, pair.has_its_key))
         seen = data and Data(data.cluster.id if data.cluster else 0, data.member_id, data.foreign)
         units = {name: self._unit(machine, name, fact) for name in machine.units}
         return HostReport(
             etcd=units.pop(ETCD_UNIT),
             data=fact("data", seen),
-            leafs=leafs,
+            leafs={
+                name: fact(f"leaf/{name}", LeafFile(pair.certificate, pair.has_its_key))
+                for name, pair in machine.pairs.items()
+            },
             trust=fact("trust", machine.bundle),
             record=fact("record", machine.record),
             api_servers={name.removeprefix("apiserver/"): unit for name, unit in units.items()},
@@ -97,11 +97,12 @@ class FakeHost:
         running = process and Process(
             _shown(name, process.settings),
             answering=process.ready and not process.stopped,
-            started=int(process.started),
+            version=process.version if name == ETCD_UNIT else "",
+            started=round(process.started),
         )
         on_disk = None if unit.settings is None else _shown(name, unit.settings)
         return Unit(
-            fact(f"{name}.settings", on_disk), fact(f"{name}.process", running), unit.held, unit.failing
+            fact(f"{name}/settings", on_disk), fact(f"{name}/process", running), unit.held, unit.failing
         )
 
     def ask_etcd(self, client_url: str, *, timeout: float) -> EtcdReport | None:
@@ -188,9 +189,11 @@ def _admit(machine: FakeMachine, claim: Claim) -> None:
         raise Fenced(
             f"{machine.address} has given its lock to another apply ({claim.token} is not {newest})."
         )
-    if claim.effect_id in machine.claims:
-        raise HostRefused(f"Effect {claim.effect_id} was sent to {machine.address} before.")
-    machine.claims.add(claim.effect_id)
+    note = f"effects/{claim.effect_id}"
+    if note in machine.files:
+        raise HostRefused(f"Effect {claim.effect_id} was already claimed on {machine.address}.")
+    _write_check(machine)
+    machine.files[note] = b""
 
 
 def _write_check(machine: FakeMachine) -> None:
@@ -262,6 +265,8 @@ class FakeEffects:
         def act(machine: FakeMachine) -> None:
             _write_check(machine)
             there = machine.unit(unit)
+            if unit != ETCD_UNIT and any(not flag.startswith("etcd-") for flag in settings):
+                raise HostRefused(f"These settings of {unit} are not all about etcd.")
             kept = {} if unit == ETCD_UNIT else there.settings or {}
             others = {flag: value for flag, value in kept.items() if not flag.startswith("etcd-")}
             there.settings = {**others, **settings}
@@ -269,15 +274,14 @@ class FakeEffects:
         self._host.perform("write_settings", act, unit, claim=claim)
 
     def start(self, claim: Claim, unit: str) -> None:
-        """Start a unit; one that runs already goes on."""
+        """Start a unit."""
 
         def act(machine: FakeMachine) -> None:
             there = machine.unit(unit)
-            if there.settings is None:
-                raise HostRefused(f"{unit} on {machine.address} has no settings.")
+            if there.settings is None or there.process is not None:
+                raise HostRefused(f"{unit} on {machine.address} has no settings, or runs already.")
             there.held, there.failing, there.tries = False, False, 0
-            if there.process is None:
-                start_process(self._world, machine, unit, by_effect=True)
+            start_process(self._world, machine, unit, by_effect=True)
 
         self._host.perform("start", act, unit, claim=claim)
 
@@ -291,7 +295,7 @@ class FakeEffects:
         def act(machine: FakeMachine) -> None:
             self._end(machine, unit)
             there = machine.unit(unit)
-            there.held, there.failing = True, False
+            there.held = True
 
         self._host.perform("hold", act, unit, claim=claim)
 
@@ -336,9 +340,11 @@ class FakeEffects:
 
         def act(machine: FakeMachine) -> None:
             _write_check(machine)
-            if leaf not in machine.new_keys:
-                raise HostRefused(f"There is no new key for {leaf} on {machine.address}.")
-            machine.pairs[leaf] = FakePair(certificate_pem, machine.new_keys.pop(leaf))
+            pair = FakePair(certificate_pem, machine.new_keys.get(leaf, ""))
+            if not pair.has_its_key:
+                raise HostRefused(f"The certificate for {leaf} does not belong to the key that waits for it.")
+            del machine.new_keys[leaf]
+            machine.pairs[leaf] = pair
 
         self._host.perform("install_leaf", act, leaf, claim=claim)
 
@@ -356,7 +362,7 @@ class FakeEffects:
 
         def act(machine: FakeMachine) -> None:
             _write_check(machine)
-            machine.record = record
+            machine.files[RECORD_FILE] = record
 
         self._host.perform("write_record", act, claim=claim)
 
@@ -364,7 +370,7 @@ class FakeEffects:
         """Take the record away."""
 
         def act(machine: FakeMachine) -> None:
-            machine.record = None
+            machine.files.pop(RECORD_FILE, None)
 
         self._host.perform("forget_record", act, claim=claim)
 

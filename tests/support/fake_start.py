@@ -13,7 +13,9 @@ ETCD_BOOT = 0.1
 API_SERVER_BOOT = 2.0
 RESTART_PAUSE = 1.0
 TRIES = 3
-"""After so many runs that end with an error the supervisor gives up."""
+"""After so many runs in a row that end with an error the supervisor gives up."""
+SLATE_CLEAN = 10.0
+"""A run that was longer than this begins a new row."""
 LOST_PUBLISH = 7.0
 """A newcomer whose first publish is lost answers clients only when it repeats it (`--election-timeout` 1 s)."""
 
@@ -65,6 +67,8 @@ def end_process(world: "FakeWorld", process: FakeProcess, code: int | None) -> N
     unit.process, unit.last_exit = None, code
     if not code:
         return
+    if world.clock.now - process.started > SLATE_CLEAN:
+        unit.tries = 0
     unit.tries += 1
     if unit.tries >= TRIES:
         unit.failing = True

@@ -4,6 +4,7 @@ It knows nothing of `etcdplan.model`'s State, effects or settling: it is the che
 `controller()`s; everything else here is for tests, which break things with it.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class FakeWorld:
         self.slow_publish = False
         """Newcomers answer clients only after seven seconds, as real ones often do."""
         self.allow_outage = False
-        """The monitors accept effects that stop the cluster."""
+        """The monitors accept effects that stop the cluster, and its API servers with it."""
         self.allow_api_outage = False
         """The monitors accept several API servers down at once, as in mode `own`."""
         self.violations: list[str] = []
@@ -98,10 +99,12 @@ class FakeWorld:
         self._balancers.add((host, port))
 
     def start(self, address: str, unit: str = ETCD_UNIT) -> None:
-        """Start a unit by hand, not as an effect."""
+        """Start a unit by hand, not as an effect, held or not; one that runs goes on."""
         machine = self.machines[address]
-        machine.units[unit].tries, machine.units[unit].failing = 0, False
-        start_process(self, machine, unit, by_effect=False)
+        there = machine.units[unit]
+        there.tries, there.failing, there.held = 0, False, False
+        if there.process is None:
+            start_process(self, machine, unit, by_effect=False)
 
     # What a test breaks.
 
@@ -189,8 +192,8 @@ class FakeWorld:
         self.machines[address].full = True
 
     def hide(self, address: str, fact: str, why: str = "permission denied") -> None:
-        """Make a fact unknown: data, record, trust, leaf/NAME, UNIT.settings or UNIT.process."""
-        self.machines[address].hidden[fact] = why
+        """Make a fact unknown: data, record, trust, leaf/NAME, etcd.settings, apiserver/NAME.process and so on."""
+        self.machines[address].hidden[re.sub(r"\.(settings|process)$", r"/\1", fact)] = why
 
     def lose_reply(self, effect: str, nth: int = 1, *, host: str | None = None, happens: bool = True) -> None:
         """Break the connection under the nth call of an effect from now, after it happened or before."""

@@ -77,7 +77,7 @@ class Monitors:
             found += self._at_most_one(
                 "etcd", (before.serving - after.serving) & members, after.serving, members
             )
-        if not world.allow_api_outage:
+        if not world.allow_api_outage and not world.allow_outage:
             everything = before.ready | after.ready | self._down["API server"]
             found += self._at_most_one("API server", before.ready - after.ready, after.ready, everything)
         if after.data_directories < before.data_directories:

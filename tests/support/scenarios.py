@@ -8,10 +8,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from etcdplan.apply.clock import stamp
 from etcdplan.diff.target import ApiServerTarget, LeafTarget, MemberTarget, Target, build_target
 from etcdplan.spec.models import Spec
 from tests.support.fake_etcd import FakeCluster
-from tests.support.fake_machine import ETCD_UNIT, FakeMachine, FakePair
+from tests.support.fake_machine import RECORD_FILE, FakeMachine, FakePair
 from tests.support.fake_pki import fake_leaf, fake_trust
 from tests.support.fake_world import FakeWorld
 
@@ -26,7 +27,7 @@ def make_spec(
     connect: str = "all",
     version: str = "3.6.16",
     tls: bool = True,
-    **changes: Mapping[str, Any],
+    **changes: Any,
 ) -> Spec:
     """Make a spec with members `member1`… on `hosts`, by default 10.0.0.1…, and API servers `cp1`….
 
@@ -82,7 +83,8 @@ def fresh(spec: Spec, world: FakeWorld | None = None) -> FakeWorld:
         if address not in world.machines:
             world.add_machine(address)
     for server in target.api_servers.values():
-        world.machines[server.host].unit(server.unit).settings = {"secure-port": "6443"}
+        unit = world.machines[server.host].unit(server.unit)
+        unit.settings = unit.settings or {"secure-port": "6443"}
     if target.load_balancer is not None:
         world.add_load_balancer(target.load_balancer)
     return world
@@ -118,12 +120,12 @@ def founded(
     world.settle(14)
     cluster = world.clusters[-1]
     for address in target.hosts():
-        world.machines[address].record = record(world, target, cluster)
+        world.machines[address].files[RECORD_FILE] = record(world, target, cluster)
     for member in target.members.values():
         machine = world.machines[member.host]
         machine.etcd.settings = {**member.settings, **initial_settings(target, member, "existing")}
-    assert world.serving() == [member.host for member in target.members.values()]
-    assert not world.violations
+    assert {member.host for member in target.members.values()} <= set(world.serving())
+    world.violations.clear()
     return world
 
 
@@ -183,14 +185,13 @@ def record(world: FakeWorld, target: Target, cluster: FakeCluster) -> bytes:
                 }
                 for member in listed
             ],
-            "time": int(world.clock.now),
+            "time": stamp(world.clock),
         }
     ).encode()
 
 
 __all__ = [
     "CA",
-    "ETCD_UNIT",
     "endpoints",
     "founded",
     "fresh",
