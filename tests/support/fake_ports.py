@@ -20,17 +20,16 @@ from etcdplan.model.facts import ABSENT, Fact, known, unknown
 from etcdplan.model.state import Data, Process, Settings, Unit
 from tests.support import fake_calls
 from tests.support.fake_consensus import follows, serves
+from tests.support.fake_effects import FakeEffects, write_check
 from tests.support.fake_etcd import FakeMember
-from tests.support.fake_machine import ETCD_UNIT, RECORD_FILE, FakeMachine, FakePair
-from tests.support.fake_start import end_process, hand_over, shows_certificate, start_process
+from tests.support.fake_machine import ETCD_UNIT, FakeMachine
+from tests.support.fake_start import shows_certificate
 
 if TYPE_CHECKING:
     from tests.support.fake_world import FakeWorld
 
 EFFECT_TAKES = 0.05
 WRITE_TAKES = 0.005
-GRACE = 10.0
-"""Seconds between SIGTERM and SIGKILL for a process that does not react."""
 LOCK_FILE = "lock.json"
 _FREE = 10 * 1024**3
 
@@ -192,13 +191,8 @@ def _admit(machine: FakeMachine, claim: Claim) -> None:
     note = f"effects/{claim.effect_id}"
     if note in machine.files:
         raise HostRefused(f"Effect {claim.effect_id} was already claimed on {machine.address}.")
-    _write_check(machine)
+    write_check(machine)
     machine.files[note] = b""
-
-
-def _write_check(machine: FakeMachine) -> None:
-    if machine.full:
-        raise HostRefused(f"{machine.address}: no space left on device.")
 
 
 class FakeStore:
@@ -223,7 +217,7 @@ class FakeStore:
         """Replace a file."""
 
         def act(machine: FakeMachine) -> None:
-            _write_check(machine)
+            write_check(machine)
             machine.files[name] = content
 
         self._host.perform("store.write", act, name)
@@ -232,7 +226,7 @@ class FakeStore:
         """Append to a file."""
 
         def act(machine: FakeMachine) -> None:
-            _write_check(machine)
+            write_check(machine)
             machine.files[name] = machine.files.get(name, b"") + content
 
         self._host.perform("store.append", act, name)
@@ -250,151 +244,3 @@ class FakeStore:
         finally:
             if machine.guard is self._host.controller:
                 machine.guard = None
-
-
-class FakeEffects:
-    """`HostEffects`."""
-
-    def __init__(self, host: FakeHost) -> None:
-        self._host = host
-        self._world = host.world
-
-    def write_settings(self, claim: Claim, unit: str, settings: Settings) -> None:
-        """Write a settings file; flags of an API server that are not about etcd stay."""
-
-        def act(machine: FakeMachine) -> None:
-            _write_check(machine)
-            there = machine.unit(unit)
-            if unit != ETCD_UNIT and any(not flag.startswith("etcd-") for flag in settings):
-                raise HostRefused(f"These settings of {unit} are not all about etcd.")
-            kept = {} if unit == ETCD_UNIT else there.settings or {}
-            others = {flag: value for flag, value in kept.items() if not flag.startswith("etcd-")}
-            there.settings = {**others, **settings}
-
-        self._host.perform("write_settings", act, unit, claim=claim)
-
-    def start(self, claim: Claim, unit: str) -> None:
-        """Start a unit."""
-
-        def act(machine: FakeMachine) -> None:
-            there = machine.unit(unit)
-            if there.settings is None or there.process is not None:
-                raise HostRefused(f"{unit} on {machine.address} has no settings, or runs already.")
-            there.held, there.failing, there.tries = False, False, 0
-            start_process(self._world, machine, unit, by_effect=True)
-
-        self._host.perform("start", act, unit, claim=claim)
-
-    def stop(self, claim: Claim, unit: str) -> None:
-        """Stop a unit, also one that does not react."""
-        self._host.perform("stop", lambda machine: self._end(machine, unit), unit, claim=claim)
-
-    def hold(self, claim: Claim, unit: str) -> None:
-        """Stop a unit for good."""
-
-        def act(machine: FakeMachine) -> None:
-            self._end(machine, unit)
-            there = machine.unit(unit)
-            there.held = True
-
-        self._host.perform("hold", act, unit, claim=claim)
-
-    def _end(self, machine: FakeMachine, name: str) -> None:
-        unit = machine.unit(name)
-        unit.enabled = False
-        process = unit.process
-        if process is None:
-            return
-        if process.stopped:
-            self._world.clock.sleep(GRACE)
-        else:
-            hand_over(self._world, process)
-        if unit.process is process:
-            end_process(self._world, process, None)
-
-    def set_data_aside(self, claim: Claim) -> None:
-        """Rename the data."""
-
-        def act(machine: FakeMachine) -> None:
-            if machine.etcd.process is not None:
-                raise HostRefused(f"etcd runs on the data of {machine.address}.")
-            if machine.data is not None:
-                machine.aside.append(machine.data)
-                machine.data = None
-
-        self._host.perform("set_data_aside", act, claim=claim)
-
-    def make_leaf_key(self, claim: Claim, leaf: str) -> bytes:
-        """Make a key."""
-        key = self._world.new_key()
-
-        def act(machine: FakeMachine) -> None:
-            _write_check(machine)
-            machine.new_keys[leaf] = key
-
-        self._host.perform("make_leaf_key", act, leaf, claim=claim)
-        return json.dumps({"key": key}).encode()
-
-    def install_leaf(self, claim: Claim, leaf: str, certificate_pem: bytes) -> None:
-        """Put the new key and its certificate in place."""
-
-        def act(machine: FakeMachine) -> None:
-            _write_check(machine)
-            pair = FakePair(certificate_pem, machine.new_keys.get(leaf, ""))
-            if not pair.has_its_key:
-                raise HostRefused(f"The certificate for {leaf} does not belong to the key that waits for it.")
-            del machine.new_keys[leaf]
-            machine.pairs[leaf] = pair
-
-        self._host.perform("install_leaf", act, leaf, claim=claim)
-
-    def install_trust(self, claim: Claim, bundle_pem: bytes) -> None:
-        """Write the CA bundle."""
-
-        def act(machine: FakeMachine) -> None:
-            _write_check(machine)
-            machine.bundle = bundle_pem
-
-        self._host.perform("install_trust", act, claim=claim)
-
-    def write_record(self, claim: Claim, record: bytes) -> None:
-        """Write the record."""
-
-        def act(machine: FakeMachine) -> None:
-            _write_check(machine)
-            machine.files[RECORD_FILE] = record
-
-        self._host.perform("write_record", act, claim=claim)
-
-    def forget_record(self, claim: Claim) -> None:
-        """Take the record away."""
-
-        def act(machine: FakeMachine) -> None:
-            machine.files.pop(RECORD_FILE, None)
-
-        self._host.perform("forget_record", act, claim=claim)
-
-    def member_add(self, claim: Claim, client_url: str, peer_url: str) -> None:
-        """Add a learner."""
-        self._call(claim, "member_add", client_url, peer_url)
-
-    def member_promote(self, claim: Claim, client_url: str, member_id: int) -> None:
-        """Promote a learner."""
-        self._call(claim, "member_promote", client_url, member_id)
-
-    def member_remove(self, claim: Claim, client_url: str, member_id: int) -> None:
-        """Remove a member."""
-        self._call(claim, "member_remove", client_url, member_id)
-
-    def move_leader(self, claim: Claim, client_url: str, member_id: int) -> None:
-        """Hand the leadership over."""
-        self._call(claim, "move_leader", client_url, member_id)
-
-    def _call(self, claim: Claim, name: str, client_url: str, argument: str | int) -> None:
-        self._host.perform(
-            name,
-            lambda machine: fake_calls.CALLS[name](self._world, machine, client_url, argument),
-            client_url,
-            argument,
-            claim=claim,
-        )
