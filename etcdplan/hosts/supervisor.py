@@ -172,6 +172,10 @@ class SupervisedUnit:
         with replacing(self._marker("held"), b""):
             self.stop()
 
+    def forget_failure(self) -> None:
+        """Take the mark of failure away: what it failed with has changed."""
+        self._marker("failed").unlink(missing_ok=True)
+
     def _noted(self) -> ProcessId | None:
         """Return the process in the pid file, if the file is of this boot; it may be gone."""
         try:

@@ -54,6 +54,7 @@ class LocalEffects:
         """Write a unit's settings to its file."""
         with self._claimed(claim, f"write the settings of {unit}"):
             UnitFiles(self._root, unit).write(settings)
+            self._supervised(unit).forget_failure()
 
     def start(self, claim: Claim, unit: str) -> None:
         """Release a held unit and start it with the settings on disk; its ports must be free."""
@@ -104,11 +105,13 @@ class LocalEffects:
         """Put the new key and this certificate in the place of the old pair."""
         with self._claimed(claim, f"install the certificate {leaf}"):
             leaf_pairs.install(self._pki, leaf, certificate_pem)
+            self._supervised(ETCD).forget_failure()
 
     def install_trust(self, claim: Claim, bundle_pem: bytes) -> None:
         """Write the CA bundle."""
         with self._claimed(claim, "install the CA bundle"):
             write_atomically(self._root / CA_FILE.lstrip("/"), bundle_pem)
+            self._supervised(ETCD).forget_failure()
 
     def write_record(self, claim: Claim, record: bytes) -> None:
         """Write the host's record of its cluster."""

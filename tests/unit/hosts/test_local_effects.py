@@ -5,15 +5,17 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from etcdplan.hosts.ports import Claim, Fenced, HostOutcomeUnknown, HostRefused, HostUnreachable
+from etcdplan.hosts.ports import Claim, Fenced, HostOutcomeUnknown, HostRefused, HostUnreachable, LeafFile
 from etcdplan.hosts.processes import wait_until
 from etcdplan.hosts.supervisor import SupervisedUnit
 from etcdplan.model.facts import UnknownFact
 from etcdplan.model.state import ETCD, Data
+from etcdplan.pki.authority import LeafRequest, create_authority
 from etcdplan.transport import local_effects, local_store
 from etcdplan.transport.errors import EtcdUnreachable
 from etcdplan.transport.local import LocalHost, LocalHosts
@@ -181,6 +183,28 @@ def test_a_crash_loop_is_seen(host: LocalHost, claim: Callable[[], Claim], port:
     host.effects.write_settings(claim(), ETCD, etcd_settings(port))
     host.effects.start(claim(), ETCD)
     assert wait_until(lambda: host.inspect(timeout=5).etcd.failing, timeout=10)
+    host.effects.hold(claim(), ETCD)
+    assert host.inspect(timeout=5).etcd.failing
+    host.effects.write_settings(claim(), ETCD, etcd_settings(port, **{"snapshot-count": "5"}))
+    assert not host.inspect(timeout=5).etcd.failing
+
+
+def test_new_certificates_wipe_the_mark_of_failure_away(
+    host: LocalHost, claim: Callable[[], Claim], root: Path
+) -> None:
+    """Source: the model's effects."""
+    failed = root / "run/etcdplan/etcd.failed"
+    failed.touch()
+    host.effects.install_trust(claim(), b"bundle")
+    assert not failed.exists()
+    failed.touch()
+    authority = create_authority("ca", now=datetime.now(UTC))
+    request = host.effects.make_leaf_key(claim(), "peer")
+    names = LeafRequest("m1", ("localhost",), (), server=True, client=True)
+    certificate = authority.sign(request, names, now=datetime.now(UTC), days=1)
+    host.effects.install_leaf(claim(), "peer", certificate)
+    assert not failed.exists()
+    assert host.inspect(timeout=5).leafs["peer"].get() == LeafFile(certificate, key_matches=True)
 
 
 def test_data_is_set_aside_only_when_etcd_is_stopped(

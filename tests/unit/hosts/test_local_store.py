@@ -3,9 +3,8 @@
 import fcntl
 import os
 import resource
+import signal
 import subprocess
-import sys
-import textwrap
 import time
 from pathlib import Path
 from threading import Event, Thread
@@ -14,6 +13,7 @@ import pytest
 
 from etcdplan.hosts.ports import HostRefused, HostUnreachable
 from etcdplan.transport.local_store import LocalStore
+from tests.unit.hosts.child import in_child
 
 
 @pytest.fixture
@@ -127,28 +127,14 @@ def test_failing_files_are_told_plainly(
 def test_no_half_lines_when_there_is_room_for_no_more(store: LocalStore) -> None:
     """Real short writes: the kernel lets a process write only so far into a file."""
     store.append("journal", b"x" * 90 + b"\n")
-    script = """
-        import resource, sys
-        from pathlib import Path
-        from etcdplan.hosts.ports import HostRefused
-        from etcdplan.transport.local_store import LocalStore
+
+    def write_too_much() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-        store = LocalStore("h", Path(sys.argv[1]))
         for write in (store.append, store.write):
-            try:
+            with pytest.raises(HostRefused, match=r"Host 127\.64\.0\.1 refused"):
                 write("journal", b"y" * 200)
-            except HostRefused as error:
-                print(error.message)
-    """
-    assert resource.RLIMIT_FSIZE
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), str(store.root)],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert done.stdout.count("Host h refused") == 2, done
+
+    assert in_child(write_too_much) == 0
     assert store.read("journal") == b"x" * 90 + b"\n"
     assert store.names("") == ("journal",)
 
@@ -187,17 +173,11 @@ def test_the_guard_is_waited_for(store: LocalStore) -> None:
 
 
 def test_a_dead_holder_lets_the_guard_go(store: LocalStore) -> None:
-    script = """
-        import os, signal, sys
-        from pathlib import Path
-        from etcdplan.transport.local_store import LocalStore
-        with LocalStore("h", Path(sys.argv[1])).exclusive(timeout=1):
+    def die_inside() -> None:
+        with store.exclusive(timeout=1):
             os.kill(os.getpid(), signal.SIGKILL)
-    """
-    killed = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), str(store.root)], check=False, timeout=30
-    )
-    assert killed.returncode == -9
+
+    assert in_child(die_inside) == -signal.SIGKILL
     with store.exclusive(timeout=1):
         pass
 
