@@ -61,8 +61,9 @@ class WriteSettings(HostEffect):
     settings: Settings
 
     def on(self, state: State, host: Host) -> Host:
-        """Only the file changes."""
-        return host.with_unit(self.unit, replace(host.unit(self.unit), settings=known(self.settings)))
+        """Only the file changes; that the unit kept failing says nothing of the new settings."""
+        unit = replace(host.unit(self.unit), settings=known(self.settings), failing=False)
+        return host.with_unit(self.unit, unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +129,8 @@ class InstallTrust(HostEffect):
     spkis: tuple[str, ...]
 
     def on(self, state: State, host: Host) -> Host:
-        """Only the file changes."""
-        return replace(host, trust=known(self.spkis))
+        """Only the file changes; that etcd kept failing says nothing of the new one."""
+        return replace(host, trust=known(self.spkis), etcd=replace(host.etcd, failing=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +148,12 @@ class IssueLeaf(HostEffect):
     lifetime: int
 
     def on(self, state: State, host: Host) -> Host:
-        """The new pair lies there; etcd reads it at the next handshake."""
+        """The new pair lies there; etcd reads it at the next handshake, and may not fail with it any more."""
         leaf = Leaf(
             self.issuer, self.sans, self.usages, key_matches=True, not_after=state.now + self.lifetime
         )
-        return replace(host, leafs={**host.leafs, self.name: known(leaf)})
+        leafs = {**host.leafs, self.name: known(leaf)}
+        return replace(host, leafs=leafs, etcd=replace(host.etcd, failing=False))
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,8 @@ class Process:
 class Unit:
     """An etcd or an API server on a host: what its files say, and what runs.
 
-    `held` means that it is kept from starting; `failing` that its supervisor gave up after repeated failures to run.
+    `held` means that it is kept from starting; `failing` that its supervisor gave up after repeated failures, and
+    that neither its settings nor the host's certificates have changed since.
     """
 
     settings: Fact[Settings] = ABSENT
