@@ -2,6 +2,7 @@
 
 from etcdplan.diff.view import View
 from etcdplan.model.identity import initial_cluster
+from etcdplan.model.state import Data
 from etcdplan.planner.refusal import Refusal
 from etcdplan.steps.base import Step
 
@@ -26,13 +27,13 @@ def no_trace_of_another(view: View) -> Refusal | None:
                 + ".",
                 "Finish it with the spec that it was begun with, then change the spec.",
             )
-        return Refusal(
-            "existing-data",
-            f"host/{wanted.host}",
-            f"Host {wanted.host} already holds data of an etcd cluster (ID {data.cluster_id:x}) "
-            f"in {wanted.settings['data-dir']}.",
-            "A bootstrap never overwrites data. Use another host, or move the data away if unneeded.",
-        )
+        return _existing_data(wanted.host, data)
+    for host in view.state.hosts.values():
+        if host.unreachable or host.address in view.target.member_hosts:
+            continue
+        data = host.data.get()
+        if data is not None and data.cluster_id == view.target.founding_id:
+            return _existing_data(host.address, data)
     for server in view.target.api_servers.values():
         settings = view.state.host(server.host).unit(server.unit).settings.get()
         if settings and settings.get("etcd-servers"):
@@ -44,6 +45,15 @@ def no_trace_of_another(view: View) -> Refusal | None:
                 "If that cluster's data is lost, restore it from a backup; an empty one would make the loss final.",
             )
     return None
+
+
+def _existing_data(host: str, data: Data) -> Refusal:
+    return Refusal(
+        "existing-data",
+        f"host/{host}",
+        f"Host {host} already holds data of an etcd cluster (ID {data.cluster_id:x}).",
+        "A bootstrap never overwrites data. Use another host, or move the data away if unneeded.",
+    )
 
 
 def start_founders(view: View) -> Step | Refusal | None:
@@ -61,11 +71,15 @@ def start_founders(view: View) -> Step | Refusal | None:
                 "Read its log on the host, mend the cause, start it, and plan again.",
             )
         member = view.membership.members.get(wanted.peer_url) if view.membership else None
-        if member is not None and member.client_urls and host.data.get() is None:
+        if member is not None and member.serving:
+            continue  # Its settings wait until the cluster stands; a restart now could take the quorum away.
+        removed = member is None and view.membership is not None
+        if removed or (member is not None and member.client_urls and host.data.get() is None):
             return Refusal(
                 "founding-broken",
                 f"member/{wanted.name}",
-                f"Member {wanted.name} lost its data before the founding of the cluster was ended.",
+                f"Member {wanted.name} {'was removed' if removed else 'lost its data'} before the founding of the "
+                "cluster was ended.",
                 "The new cluster has no data worth keeping yet: move etcd's data away on all of its hosts, "
                 "and found it again.",
             )
