@@ -188,12 +188,11 @@ class View:
     def going(self) -> frozenset[str]:
         """Return the peer URLs of the members that API servers must not name when the next removal comes.
 
-        The leaving ones matter only when nobody is still to come.
+        The leaving ones matter only when nobody is still to come, be it for the second time.
         """
-        voters = [member.peer_url for member in self.leaving if not member.learner]
-        if self.missing or self.joining:
-            return frozenset(self.lost)
-        return frozenset(self.lost) | frozenset(voters)
+        to_come = self.missing or self.joining or self.lost.keys() & self.target.members.keys()
+        leaving = (member.peer_url for member in self.leaving if member.learner or not to_come)
+        return frozenset(self.lost) | frozenset(leaving)
 
     def api_settings(self, server: ApiServerTarget) -> Settings | None:
         """Return the flags that an API server must have now, None when it must not run for want of its member."""
@@ -205,6 +204,10 @@ class View:
             return (self.target.load_balancer,)
         voters = [voter for voter in self.membership.voters() if voter.serving] if self.membership else []
         staying = {voter.peer_url for voter in voters if voter.peer_url not in self.going}
+        if (
+            not staying
+        ):  # Those that stay are still to be started: until then better one that leaves than none.
+            staying = {voter.peer_url for voter in voters}
         if self.target.connect == "own":
             own = next(member for member in self.target.members.values() if member.name == server.member)
             return (own.client_url,) if own.peer_url in staying else None

@@ -47,6 +47,7 @@ RULES: tuple[Rule, ...] = (
     lost.retire_lost,
     lost.remove_lost,
     leftovers.retire_removed,
+    leaving.remove_learners,
     joining.host_of_newcomer,
     joining.start_newcomer,
     joining.promote_newcomer,

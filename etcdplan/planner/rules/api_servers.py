@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from etcdplan.diff.target import ApiServerTarget
 from etcdplan.diff.view import View
+from etcdplan.planner.refusal import Refusal
 from etcdplan.steps.api_server import StopApiServer, same_flags
 from etcdplan.steps.base import Step
 
@@ -42,22 +43,39 @@ def start_down(view: View) -> Step | None:
     return None
 
 
-def off_the_lost(view: View) -> Step | None:
+def off_the_lost(view: View) -> Step | Refusal | None:
     """Take failed members out of the API servers' flags."""
-    return _off(view, set(view.lost))
+    return _off(view, set(view.lost) | {member.peer_url for member in view.leaving if member.learner})
 
 
-def off_the_leaving(view: View) -> Step | None:
+def off_the_leaving(view: View) -> Step | Refusal | None:
     """Take members that leave out of the API servers' flags."""
     return _off(view, set(view.going))
 
 
-def _off(view: View, going: set[str]) -> Step | None:
+def _off(view: View, going: set[str]) -> Step | Refusal | None:
     if view.membership is None or not going:
         return None
     members = (view.membership.members[url] for url in going)
     endpoints = {url for member in members for url in member.client_urls}
-    return _first_naming(view, endpoints.__contains__)
+    return _first_naming(view, endpoints.__contains__) or _unlisted_naming(view, endpoints)
+
+
+def _unlisted_naming(view: View, endpoints: set[str]) -> Refusal | None:
+    listed = {(server.host, server.name) for server in view.target.api_servers.values()}
+    for host in view.state.hosts.values():
+        for name, unit in host.api_servers.items():
+            process = unit.process.get()
+            named = set(process.settings.get("etcd-servers", "").split(",")) & endpoints if process else set()
+            if named and (host.address, name) not in listed:
+                return Refusal(
+                    "api-server-not-listed",
+                    f"apiserver/{name}",
+                    f"API server {name} on {host.address}, which the spec does not name, runs and uses "
+                    f"{', '.join(sorted(named))}, which shall be removed.",
+                    "Put it into the spec, or stop it.",
+                )
+    return None
 
 
 def final(view: View) -> Step | None:
