@@ -1,8 +1,6 @@
 """etcdplan apply PLAN|SPEC"""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +11,7 @@ from etcdplan.cli.output import colored, progress, result, width
 from etcdplan.errors import UsageError
 
 if TYPE_CHECKING:
-    from etcdplan.apply.events import Event
-    from etcdplan.apply.session import Session
     from etcdplan.cli.cluster import LiveCluster
-    from etcdplan.hosts.ports import Hosts
     from etcdplan.planner.document import PlanDocument
 
 What = Annotated[
@@ -44,6 +39,7 @@ def apply(
 ) -> int:
     """Carry out a plan step by step: a saved one, one made now from a spec, or the rest of an unfinished one."""
     from etcdplan.cli.cluster import connect, load
+    from etcdplan.cli.session import session_of, with_failpoints
 
     saved = _saved(what)
     if saved is not None and (resume or auto_approve):
@@ -54,13 +50,13 @@ def apply(
     if saved is None and spec is not None:
         raise UsageError("--spec goes with a saved plan.", hint="etcdplan apply SPEC.")
     path = what if saved is None else spec or Path(saved.spec_path)
-    with connect(load(path), age_identity or [], wrap=_failpoints) as cluster:
+    with connect(load(path), age_identity or [], wrap=with_failpoints) as cluster:
         if saved is None and not resume:
             saved = _approve(cluster, path, auto_approve=auto_approve, no_color=no_color)
             if saved is None:
                 return 0
         color = colored(sys.stderr, no_color=no_color)
-        with _session(cluster, age_identity or [], color=color) as session:
+        with session_of(cluster, age_identity or [], color=color) as session:
             done = session.resume() if saved is None else session.apply(saved)
     if not done:
         result("Nothing is left to do. The cluster matches the specification.")
@@ -73,13 +69,6 @@ def _saved(path: Path) -> "PlanDocument | None":
 
     content = path.read_bytes() if path.is_file() else b""
     return parse(content, str(path)) if content.lstrip()[:1] == b"{" else None
-
-
-def _failpoints(hosts: "Hosts") -> "Hosts":
-    """Wrap every effect, so that tests can end this process at each of them."""
-    from etcdplan.apply.failpoints import Boundaries, FailpointHosts, from_environment
-
-    return FailpointHosts(hosts, Boundaries(from_environment()))
 
 
 def _approve(
@@ -109,43 +98,3 @@ def _approve(
     if input("Apply this plan? ") != "yes":
         raise typer.Exit(1)
     return document
-
-
-def _too_soon(event: "Event") -> bool:
-    """Whether an event only repeats what was said less than ten seconds ago: a step looks often, people do not."""
-    from etcdplan.apply.events import StepWaiting
-
-    return isinstance(event, StepWaiting) and not (event.elapsed >= 10 and event.elapsed % 10 < 0.2)
-
-
-@contextmanager
-def _session(cluster: "LiveCluster", identities: list[Path], *, color: bool) -> "Iterator[Session]":
-    """Wire a session: progress to standard error, signals to checkpoints, the CA's key read before anything is done."""
-    from etcdplan.apply.events import Interrupting
-    from etcdplan.apply.holder import Holder
-    from etcdplan.apply.journal import RunnerFiles
-    from etcdplan.apply.session import Session
-    from etcdplan.cli.interrupt import interruptible
-    from etcdplan.render.progress import event_text
-
-    def tell(event: "Event") -> None:
-        if not _too_soon(event):
-            progress(event_text(event, color=color))
-
-    signer = cluster.signer(identities)
-    if signer is not None:
-        signer.load()
-    with interruptible(lambda again: tell(Interrupting(again))) as stop:
-        yield Session(
-            target=cluster.target,
-            spec_digest=cluster.digest,
-            hosts=cluster.hosts,
-            observe=cluster.observe,
-            signer=signer,
-            runner=RunnerFiles.home(),
-            holder=Holder.here("apply"),
-            clock=cluster.clock,
-            tell=tell,
-            stop=stop,
-            each=cluster.each,
-        )

@@ -1,0 +1,53 @@
+"""A session of apply with everything real: progress to standard error, signals to checkpoints."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from etcdplan.apply.events import Event, Interrupting, StepWaiting
+from etcdplan.apply.failpoints import Boundaries, FailpointHosts, from_environment
+from etcdplan.apply.holder import Holder
+from etcdplan.apply.journal import RunnerFiles
+from etcdplan.apply.session import Session
+from etcdplan.cli.cluster import LiveCluster
+from etcdplan.cli.interrupt import interruptible
+from etcdplan.cli.output import progress
+from etcdplan.hosts.ports import Hosts
+from etcdplan.render.progress import event_text
+
+
+def with_failpoints(hosts: Hosts) -> Hosts:
+    """Wrap every effect, so that tests can end this process at each of them."""
+    return FailpointHosts(hosts, Boundaries(from_environment()))
+
+
+def _too_soon(event: Event) -> bool:
+    """Whether an event only repeats what was said less than ten seconds ago: a step looks often, people do not."""
+    return isinstance(event, StepWaiting) and not (event.elapsed >= 10 and event.elapsed % 10 < 0.2)
+
+
+@contextmanager
+def session_of(cluster: LiveCluster, identities: Sequence[Path], *, color: bool) -> Iterator[Session]:
+    """Wire a session: progress to standard error, signals to checkpoints, the CA's key read before anything is done."""
+
+    def tell(event: Event) -> None:
+        if not _too_soon(event):
+            progress(event_text(event, color=color))
+
+    signer = cluster.signer(identities)
+    if signer is not None:
+        signer.load()
+    with interruptible(lambda again: tell(Interrupting(again))) as stop:
+        yield Session(
+            target=cluster.target,
+            spec_digest=cluster.digest,
+            hosts=cluster.hosts,
+            observe=cluster.observe,
+            signer=signer,
+            runner=RunnerFiles.home(),
+            holder=Holder.here("apply"),
+            clock=cluster.clock,
+            tell=tell,
+            stop=stop,
+            each=cluster.each,
+        )
