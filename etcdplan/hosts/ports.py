@@ -24,7 +24,7 @@ class HostUnreachable(EtcdplanError):
 
 
 class HostRefused(EtcdplanError):
-    """The host definitely did not do what was asked: a full disk, a missing permission, a process that did not start."""
+    """The host definitely did not do it: a full disk, a missing permission, a process that did not start."""
 
     exit_code = 6
 

@@ -74,7 +74,8 @@ class SupervisedUnit:
     name: str
 
     @property
-    def _run(self) -> Path:
+    def marker_prefix(self) -> Path:
+        """The unit's name in the environment of its processes: the path of its files without their endings."""
         return self.root / "run/etcdplan" / self.name
 
     @property
@@ -83,7 +84,7 @@ class SupervisedUnit:
         return self.root / "var/log" / f"{self.name}.log"
 
     def _marker(self, ending: str) -> Path:
-        return self._run.with_name(f"{self.name}.{ending}")
+        return self.marker_prefix.with_name(f"{self.name}.{ending}")
 
     @property
     def held(self) -> bool:
@@ -118,7 +119,7 @@ class SupervisedUnit:
         self._end_supervisors()
         if not os.access(argv[0], os.X_OK):
             raise HostRefused(f"{argv[0]} is not there or cannot be executed.")
-        make_directory(self._run.parent)
+        make_directory(self.marker_prefix.parent)
         self._rotate_log()
         self._marker("pid").unlink(missing_ok=True)
         log = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -128,9 +129,19 @@ class SupervisedUnit:
                 mark.unlink()
             # The first shell ends at once, so that init and not this program is the supervisor's parent.
             subprocess.run(
-                ["/bin/sh", "-c", '/bin/sh "$@" &', _NAME, "-c", _SCRIPT, _NAME, str(self._run), *argv],
+                [
+                    "/bin/sh",
+                    "-c",
+                    '/bin/sh "$@" &',
+                    _NAME,
+                    "-c",
+                    _SCRIPT,
+                    _NAME,
+                    str(self.marker_prefix),
+                    *argv,
+                ],
                 cwd="/",
-                env={"PATH": "/usr/local/bin:/usr/bin:/bin", UNIT_VARIABLE: str(self._run)},
+                env={"PATH": "/usr/local/bin:/usr/bin:/bin", UNIT_VARIABLE: str(self.marker_prefix)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -191,7 +202,7 @@ class SupervisedUnit:
         return not _is_supervisor(noted)
 
     def _all(self) -> list[ProcessId]:
-        found = list(processes_with(UNIT_VARIABLE, lambda value: value == str(self._run)))
+        found = list(processes_with(UNIT_VARIABLE, lambda value: value == str(self.marker_prefix)))
         noted = self._noted()
         return [*found, noted] if noted is not None and noted not in found and noted.state() else found
 
