@@ -77,7 +77,7 @@ class LocalHost:
         return self.store.address
 
     def inspect(self, *, timeout: float) -> HostReport:
-        """Return what is on the host. `answering` and `hung` of an etcd are not told by files and processes."""
+        """Return what is on the host. `answering` of an etcd is not told by files and processes."""
         deadline = time.monotonic() + timeout
         root = self.store.root
         etcd, pki = UnitFiles(root, ETCD), root / PKI.lstrip("/")
@@ -125,7 +125,8 @@ class LocalHost:
             left = deadline - time.monotonic()
             ready = left > 0 and is_ready(*files.serves_at(argv), timeout=min(left, _READY_TIMEOUT))
         version = self.versions.get(program, "")
-        return Process(files.settings_of(argv), ready, version=version, started=running.started())
+        settings, hung = files.settings_of(argv), running.is_stopped()
+        return Process(settings, ready, hung=hung, version=version, started=running.started())
 
     def _fact(self, name: str, read: Callable[[], T | None]) -> Fact[T]:
         name = f"host/{self.address}/{name}"
