@@ -59,19 +59,23 @@ class Plan:
     @property
     def notes(self) -> tuple[str, ...]:
         """Return what a reader should know besides: where something could not be reached and is gone on without."""
-        view, notes = View(self.target, self.state), []
-        for url in view.lost if not self.state.membership.is_unknown else ():
-            host = self.state.hosts.get(host_of(url))
-            if host is not None and host.unreachable:
-                notes.append(
-                    f"The process of the failed member at {url} could not be stopped: its host does not answer."
-                )
+        view, membership = View(self.target, self.state), self.state.membership.value
+        notes = [
+            f"The etcd of the member at {url}, which the spec does not name, cannot be stopped: "
+            "its host does not answer."
+            for url in (membership.members if membership else ())
+            if url not in self.target.members and self._silent(host_of(url))
+        ]
         notes += [
             f"API server {server.name} counts as not running: its host {server.host} does not answer."
             for server in self.target.api_servers.values()
             if view.absent_api_host(server.host)
         ]
         return tuple(notes)
+
+    def _silent(self, address: str) -> bool:
+        host = self.state.hosts.get(address)
+        return host is not None and bool(host.unreachable)
 
 
 def unroll(target: Target, state: State) -> Plan:

@@ -64,6 +64,8 @@ def _off(view: View, going: set[str]) -> Step | Refusal | None:
 def _unlisted_naming(view: View, endpoints: set[str]) -> Refusal | None:
     listed = {(server.host, server.name) for server in view.target.api_servers.values()}
     for host in view.state.hosts.values():
+        if host.unreachable:
+            continue  # It counts as not running, as one in the spec would on a host that went with its member.
         for name, unit in host.api_servers.items():
             process = unit.process.get()
             named = set(process.settings.get("etcd-servers", "").split(",")) & endpoints if process else set()
