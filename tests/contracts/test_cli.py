@@ -1,0 +1,317 @@
+"""The command line as a contract: exit codes, streams, formats, and plain words for every bad input."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from etcdplan.cli.app import run
+from etcdplan.cli.pki import initialise
+from etcdplan.diff.target import Target
+from etcdplan.errors import EXIT_CODES
+from etcdplan.model.saved import dump_state
+from etcdplan.model.state import Host, State
+from etcdplan.planner.document import parse
+from etcdplan.planner.unroll import unroll
+
+ROOT = Path(__file__).parents[2]
+SPEC = """\
+apiVersion: etcdplan/v1
+kind: EtcdCluster
+metadata: {name: contract}
+spec:
+  etcd: {version: 3.6.16}
+  members:
+    - {name: member1, host: 10.0.0.1}
+    - {name: member2, host: 10.0.0.2}
+    - {name: member3, host: 10.0.0.3}
+  tls:
+    ca: {certificate: pki/etcd-ca.crt, key: pki/etcd-ca.key}
+    operator: {certificate: pki/operator.crt, key: pki/operator.key}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETCDPLAN_LAB_HOME", str(tmp_path / "labs"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("pki")
+    initialise(directory / "pki", recipients=[])
+    return directory / "pki"
+
+
+@pytest.fixture
+def spec(tmp_path: Path, pki: Path) -> Path:
+    (tmp_path / "pki").symlink_to(pki)
+    path = tmp_path / "spec.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+@pytest.fixture
+def target(spec: Path) -> Target:
+    from etcdplan.cli.cluster import load
+
+    return load(spec).target
+
+
+def save(path: Path, state: State) -> Path:
+    """Write a state as `observe -o` does."""
+    path.write_text(json.dumps(dump_state(state)))
+    return path
+
+
+@pytest.fixture
+def empty(tmp_path: Path, target: Target) -> Path:
+    hosts = {host: Host(host) for host in target.hosts()}
+    return save(tmp_path / "empty.json", State(hosts))
+
+
+@pytest.fixture
+def converged(tmp_path: Path, target: Target) -> Path:
+    plan = unroll(target, State({host: Host(host) for host in target.hosts()}))
+    return save(tmp_path / "converged.json", plan.steps[-1].after)
+
+
+def words(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what was said on standard error, as one line without the box."""
+    return " ".join(re.sub("[╷│╵]", " ", capsys.readouterr().err).split())
+
+
+def test_plan_exit_codes(
+    spec: Path, empty: Path, converged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["plan", str(spec), "--live", str(empty)]) == 0
+    assert "Plan: " in capsys.readouterr().out
+    assert run(["plan", str(spec), "--live", str(empty), "--detailed-exitcode"]) == 2
+    assert "Plan: " in capsys.readouterr().out
+    assert run(["plan", str(spec), "--live", str(converged), "--detailed-exitcode"]) == 0
+    assert "No changes. The cluster matches the specification." in capsys.readouterr().out
+
+
+def test_a_refused_plan_exits_5_or_8_and_says_why(
+    spec: Path, tmp_path: Path, target: Target, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hosts = {host: Host(host) for host in target.hosts()}
+    hosts["10.0.0.2"] = replace(hosts["10.0.0.2"], unreachable="no route to host")
+    assert run(["plan", str(spec), "--live", str(save(tmp_path / "live.json", State(hosts)))]) == 8
+    out = capsys.readouterr().out
+    assert "10.0.0.2" in out
+    assert "no route to host" in out
+
+
+def test_a_saved_plan_is_what_json_and_show_print(
+    spec: Path, empty: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "plan.json"
+    assert run(["plan", str(spec), "--live", str(empty), "--out", str(out), "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert printed == out.read_text()
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert parse(out.read_bytes(), "plan.json").format_version == "1.0"
+    assert run(["show", str(out), "--format", "json"]) == 0
+    assert capsys.readouterr().out == printed
+    assert run(["show", str(out)]) == 0
+    assert "Plan: " in capsys.readouterr().out
+    assert run(["show", str(out), "--format", "markdown"]) == 0
+    assert "<details>" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda text: text[: len(text) // 2], "not a whole plan file"),
+        (lambda text: text.replace("member3", "member9"), "checksum differs"),
+        (
+            lambda text: text.replace('"format_version": "1.0"', '"format_version": "2.0"'),
+            "plan format '2.0'",
+        ),
+        (lambda text: "{}", "plan format None"),
+        (lambda text: text.replace('"steps"', '"stairs"'), "not a valid plan file"),
+    ],
+    ids=["truncated", "edited", "newer", "no plan", "strange"],
+)
+def test_a_damaged_plan_is_not_applied(
+    spoil: object, said: str, spec: Path, empty: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert callable(spoil)
+    out = tmp_path / "plan.json"
+    run(["plan", str(spec), "--live", str(empty), "--out", str(out)])
+    capsys.readouterr()
+    out.write_text(spoil(out.read_text()))
+    assert run(["apply", str(out)]) == 1
+    assert said in words(capsys)
+
+
+def test_an_edited_plan_with_a_new_checksum_is_not_applied(
+    spec: Path, empty: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from etcdplan.planner.document import sha256
+
+    out = tmp_path / "plan.json"
+    run(["plan", str(spec), "--live", str(empty), "--out", str(out)])
+    capsys.readouterr()
+    body = json.loads(out.read_text())
+    body["steps"] = body["steps"][1:]
+    del body["checksum"]
+    out.write_text(json.dumps({**body, "checksum": sha256(body)}))
+    assert run(["apply", str(out)]) == 1
+    assert "do not have the digest" in words(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["frobnicate"], 64, "No such command"),
+        (["plan"], 64, "Missing argument"),
+        (["plan", "{spec}", "--nonsense"], 64, "No such option"),
+        (["show", "{spec}", "--format", "html"], 64, "html"),
+        (["apply", "{spec}", "--spec", "{spec}"], 64, "--spec goes with a saved plan"),
+        (["pki", "init"], 64, "encrypted with age, or plain"),
+        (["lab", "up", "--members", "12"], 64, "--members"),
+        (["plan", "/nonexistent.yaml"], 1, "cannot be read"),
+        (["apply", "/nonexistent.json"], 1, "cannot be read"),
+        (["plan", "{spec}"], 1, "no lab 'contract'"),
+        (["status", "{spec}"], 1, "no lab 'contract'"),
+        (["plan", "{spec}", "--live", "{spec}"], 1, "not a saved state"),
+        (["plan", "{spec}", "--live", "/nonexistent"], 1, "/nonexistent"),
+        (["show", "/nonexistent"], 1, "/nonexistent"),
+        (["show", "{spec}"], 1, "not a whole plan file"),
+        (["lab", "break", "member1", "--lab", "none"], 1, "no lab 'none'"),
+    ],
+)
+def test_bad_command_lines(
+    arguments: list[str], code: int, said: str, spec: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([argument.format(spec=spec) for argument in arguments]) == code
+    assert said in words(capsys)
+
+
+def test_no_terminal_and_no_approval_is_64(
+    spec: Path,
+    target: Target,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from contextlib import contextmanager
+
+    from etcdplan.cli import cluster
+
+    state = State({host: Host(host) for host in target.hosts()})
+
+    @contextmanager
+    def connect(loaded: cluster.Cluster, identities: object, *, wrap: object = None) -> object:
+        class Live:
+            target = loaded.target
+            digest = loaded.digest
+
+            @staticmethod
+            def observe() -> State:
+                return state
+
+        yield Live()
+
+    monkeypatch.setattr(cluster, "connect", connect)
+    with spec.open() as not_a_terminal:
+        monkeypatch.setattr(sys, "stdin", not_a_terminal)
+        assert run(["apply", str(spec)]) == 64
+    assert "no terminal" in words(capsys)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("", 1, "empty"),
+        ("a: [1", 1, "not YAML"),
+        (SPEC.replace("members:", "membres:"), 1, "did you mean 'members'?"),
+        (SPEC.replace("member2, host", "member1, host"), 1, "member1"),
+        (SPEC.replace("10.0.0.2", "10.0.0.1"), 1, "10.0.0.1"),
+        (SPEC.replace("3.6.16", "3.6"), 1, "version"),
+        ("a: &x [1]\nb: [*x, *x]\n", 1, "alias"),
+        (SPEC.replace("pki/etcd-ca.crt", "pki/none.crt"), 1, "none.crt"),
+    ],
+)
+def test_bad_specs_have_a_position_and_a_remedy(
+    text: str, code: int, said: str, spec: Path, empty: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec.write_text(text)
+    for command in (["validate", str(spec)], ["plan", str(spec), "--live", str(empty)]):
+        assert run(command) == code
+        message = words(capsys)
+        assert said in message
+        assert re.search(r"spec\.yaml:\d+:\d+", message), message
+
+
+def test_validate_says_what_is_unwise_and_passes(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec.write_text(SPEC.replace("    - {name: member3, host: 10.0.0.3}\n", ""))
+    assert run(["validate", str(spec)]) == 0
+    assert re.search(r"EP\d{3}", capsys.readouterr().err)
+    assert run(["validate", str(spec), "--json"]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert body["valid"] is True
+    assert body["format_version"] == "1.0"
+    assert body["warning_count"] >= 1
+
+
+def test_keys_are_encrypted_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    identity = tmp_path / "identity.txt"
+    assert run(["pki", "init", "--dir", str(tmp_path / "pki"), "--new-identity", str(identity)]) == 0
+    key = tmp_path / "pki" / "etcd-ca.key.age"
+    assert key.read_bytes().startswith(b"age-encryption.org/v1")
+    assert b"PRIVATE" not in key.read_bytes()
+    assert identity.stat().st_mode & 0o777 == 0o600
+    assert (
+        run(["pki", "init", "--dir", str(tmp_path / "pki"), "--new-identity", str(tmp_path / "other")]) == 1
+    )
+    assert "not overwritten" in words(capsys)
+    assert not (tmp_path / "other").exists()
+
+
+def test_exit_codes_are_the_same_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["exit-codes", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)["exit_codes"]
+    assert {int(code): text for code, text in printed.items()} == EXIT_CODES
+    readme = (ROOT / "README.md").read_text()
+    for code, text in EXIT_CODES.items():
+        assert f"{code:>4}  {text}\n" in readme
+
+
+def test_the_readme_names_every_command_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    helped = set(re.findall(r"^ {2,4}([a-z][a-z-]+) {2,}\S", capsys.readouterr().out, re.MULTILINE))
+    readme = (ROOT / "README.md").read_text().split("## Commands")[1].split("## ")[0]
+    named = set(re.findall(r"etcdplan ([a-z-]+)", readme))
+    assert named == helped
+
+
+def test_schema_prints_the_committed_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["schema"]) == 0
+    assert capsys.readouterr().out == (ROOT / "schemas" / "spec.schema.json").read_text()
+
+
+def test_version_and_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "etcdplan", "--version"], capture_output=True, text=True, check=True
+    )
+    assert re.fullmatch(r"etcdplan \d+\.\d+\.\d+\n", done.stdout)
+
+
+def test_no_colour_in_pipes_or_when_unwanted(
+    spec: Path, empty: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    run(["plan", str(spec), "--live", str(empty)])
+    run(["plan"])
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out + captured.err
