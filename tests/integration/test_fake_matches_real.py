@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -221,7 +222,7 @@ def _free_addresses() -> dict[str, str]:
             return addresses
 
 
-@pytest.fixture(params=["3.6.16", "3.5.35"])
+@pytest.fixture(params=["3.6.16", "3.5.35", "3.7.3", "3.4.23"])
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
     version: str = request.param
     binary = (etcd_binaries(version) / "etcd").resolve()
@@ -256,8 +257,13 @@ def test_founding_and_losing_quorum(pair: Pair) -> None:
     pair.do("start", "b", "etcd")
     pair.alike(3, exactly=True)
     pair.do("start", "c", "etcd")
+    # Not yet connected at first, and soon connected, but not for five seconds.
+    started = time.monotonic()
+    while time.monotonic() - started < 3:
+        assert pair.real.call("member_add", "a", "d") is Reason.UNHEALTHY_CLUSTER
+    pair.world.settle(3)
+    assert pair.fake.call("member_add", "a", "d") is Reason.UNHEALTHY_CLUSTER
     pair.alike(1, exactly=True)
-    assert pair.call("member_add", "a", "d") is Reason.UNHEALTHY_CLUSTER
     assert pair.call("member_promote", "a", "b") is Reason.NOT_A_LEARNER
 
     assert pair.do("start", "a", "etcd") is HostRefused
@@ -317,8 +323,9 @@ def test_members_come_and_go(pair: Pair) -> None:
     assert view["d"]["serves"] == (True, True)  # type: ignore[index]
 
     assert pair.call("member_remove", "a", "d") is None
-    view = pair.alike()
-    assert (view["d"]["process"], view["d"]["failing"]) == (None, False)  # type: ignore[index]
+    _ends(pair, "d")
+    # 3.4 may panic on its removal, and its supervisor then starts it again.
+    assert pair.do("hold", "d", "etcd") is None
     assert pair.do("set_data_aside", "d") is None
     pair.alike(1)
 
@@ -358,13 +365,13 @@ def test_a_removed_member_that_is_started_again_does_not_stay(pair: Pair) -> Non
     assert pair.call("member_remove", "a", "c") is None
     pair.do("start", "c", "etcd")
     # It ends with 0 or with 1, whatever comes first; with 1 its supervisor tries again and may give up.
+    _ends(pair, "c")
+
+
+def _ends(pair: Pair, name: str) -> None:
     pair.world.settle(10)
-    assert pair.fake.host("c").inspect(timeout=1).etcd.process.get() is None
-
-    def gone() -> bool:
-        return pair.real.host("c").inspect(timeout=1).etcd.process.get() is None
-
-    wait_until(gone)
+    assert pair.fake.host(name).inspect(timeout=1).etcd.process.get() is None
+    wait_until(lambda: pair.real.host(name).inspect(timeout=1).etcd.process.get() is None)
 
 
 def _settled_add(pair: Pair, via: str, name: str) -> None:

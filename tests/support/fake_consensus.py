@@ -110,7 +110,7 @@ def _round(world: "FakeWorld", alive: list[FakeProcess], near: Near) -> bool:
     """Do what is due; return whether anything changed that others must see."""
     removed = [process for process in alive if _is_told_of_removal(process, near[process])]
     for process in removed:
-        end_process(world, process, 0)
+        end_process(world, process, world.exit_of_removed)
     if removed:
         return True
     changed = False

@@ -57,6 +57,9 @@ class FakeWorld:
         """Seconds that a member needs to get a log of which it has nothing."""
         self.slow_publish = False
         """Newcomers answer clients only after seven seconds, as real ones often do."""
+        self.exit_of_removed = 0
+        """With what status a removed member ends. Real ones also end with 1 when started again, and 3.4 with 2; their
+        supervisor then tries again."""
         self.allow_outage = False
         """The monitors accept effects that stop the cluster, and its API servers with it."""
         self.allow_api_outage = False

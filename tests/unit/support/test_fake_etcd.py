@@ -212,6 +212,14 @@ class TestMembership:
         assert (etcd.process, etcd.last_exit, etcd.failing) == (None, 0, False)
         assert world.violations == []
 
+    def test_a_removed_member_may_end_with_an_error(self, world: FakeWorld, operator: Operator) -> None:
+        world.exit_of_removed = 2
+        operator.remove(H3)
+        etcd = world.machines[H3].etcd
+        assert (etcd.process, etcd.failing) == (None, False)
+        world.settle()
+        assert (etcd.process, etcd.failing, etcd.starts) == (None, True, 3)
+
     def test_one_that_was_down_when_it_was_removed_is_told(
         self, world: FakeWorld, operator: Operator
     ) -> None:
