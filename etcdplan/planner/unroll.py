@@ -8,7 +8,7 @@ from etcdplan.diff.view import View
 from etcdplan.model.effects import ImpossibleEffect
 from etcdplan.model.quorum import Quorum, quorum
 from etcdplan.model.settle import settle
-from etcdplan.model.state import State, host_of
+from etcdplan.model.state import Membership, State, host_of
 from etcdplan.planner.policy import REPAIRS, Rule, propose
 from etcdplan.planner.proof import unproven
 from etcdplan.planner.refusal import Refusal
@@ -80,7 +80,7 @@ class Plan:
 
 def unroll(target: Target, state: State) -> Plan:
     """Plan the way from a state to a target, and prove it. Pure; never raises for anything that a state may hold."""
-    start = settle(state)
+    start = settle(_ordered(state))
     changes = diff(target, start)
     steps: list[PlannedStep] = []
     refusal: Refusal | None = None
@@ -105,6 +105,25 @@ def unroll(target: Target, state: State) -> Plan:
     if refusal is None:
         refusal = _nothing_left(target, now) or _proven(target, start, steps)
     return Plan(target, start, changes, tuple(steps), (refusal,) if refusal else ())
+
+
+def _ordered(state: State) -> State:
+    """Return the state with its dictionaries in one order, so that equal states give equal plans to the byte."""
+    hosts = {
+        address: replace(
+            host, api_servers=dict(sorted(host.api_servers.items())), leafs=dict(sorted(host.leafs.items()))
+        )
+        for address, host in sorted(state.hosts.items())
+    }
+    membership = state.membership
+    if membership.value is not None:
+        membership = replace(membership, value=_sorted(membership.value))
+    last_seen = state.last_seen and _sorted(state.last_seen)
+    return replace(state, hosts=hosts, membership=membership, last_seen=last_seen)
+
+
+def _sorted(membership: Membership) -> Membership:
+    return replace(membership, members=dict(sorted(membership.members.items())))
 
 
 def _group(steps: list[PlannedStep], rule: Rule, step: Step) -> int:
