@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from etcdplan.planner.document import ChangeEntry
+from etcdplan.render.printable import counted
 
 SYMBOLS: Final = {"create": "+", "update": "~", "replace": "-/+", "delete": "-", "start": ">", "unknown": "?"}
 LEGEND: Final = {
@@ -150,7 +151,7 @@ def _counted(lines: list[Line]) -> list[Line]:
     """Count the settings of what is new; what it replaces, and API servers' endpoints, are shown."""
     new = [line for line in lines if line.symbol == "+" and not line.text.startswith(f"{ENDPOINTS}:")]
     shown = [line for line in lines if line not in new and not line.text.startswith("process:")]
-    return [*shown, Line("+", f"{len(new)} {'more ' if shown else ''}settings")] if new else shown
+    return [*shown, Line("+", counted(len(new), "more setting" if shown else "setting"))] if new else shown
 
 
 def values(change: ChangeEntry) -> str:

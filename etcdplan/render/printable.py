@@ -56,10 +56,10 @@ def wrap(text: str, width: int) -> list[str]:
     """Break text after spaces and commas; what is longer than a line is not broken, so that it can be copied."""
     lines = [""]
     for part in re.findall(r"[^ ,]+[ ,]*|[ ,]+", text):
-        if lines[-1] and len(lines[-1] + part.rstrip()) > width:
+        if lines[-1] and len(lines[-1] + part.rstrip(" ")) > width:
             lines.append("")
         lines[-1] += part
-    return [line.rstrip() for line in lines]
+    return [line.rstrip(" ") for line in lines]
 
 
 def counted(count: int, noun: str) -> str:
