@@ -1,5 +1,6 @@
 """The command line: one file a command; here they come together, and errors become exit codes."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -75,3 +76,20 @@ def run(arguments: Sequence[str]) -> int:
         place = f" ({error.filename})" if error.filename else ""
         show_error(EtcdplanError(f"{error.strerror or error}{place}."))
         return EtcdplanError.exit_code
+    except Exception as error:
+        if os.environ.get("ETCDPLAN_DEBUG"):
+            raise
+        show_error(_unexpected(error))
+        return EtcdplanError.exit_code
+
+
+def _unexpected(error: Exception) -> EtcdplanError:
+    """Say where a mistake of etcdplan's own lies, without the values at hand."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "an unknown place"
+    return EtcdplanError(
+        f"This is a mistake in etcdplan itself: {type(error).__name__} at {place}.",
+        hint="Please report it. ETCDPLAN_DEBUG=1 shows all of it. An apply that was under way can be resumed.",
+    )
