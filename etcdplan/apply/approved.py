@@ -28,16 +28,20 @@ class Approved:
 
     def take(self, planned: PlannedStep) -> None:
         """Allow the step, or raise `StaleError` saying which step came instead of the approved ones."""
-        for place in range(self._place, len(self._groups)):
-            if planned.step.id in self._groups[place]:
-                self._place = place
-                return
-        if planned.repair:
+        if self.reach(planned.step.id) or planned.repair:
             return
         raise StaleError(
             f"The plan is stale: the next step would be '{planned.step.summary()}', which was not approved here.",
             hint="The cluster or the spec has changed. Plan again, and approve the new plan.",
         )
+
+    def reach(self, step: str) -> bool:
+        """Go on to the group of a step that begins, or began in an earlier run; False when none has it any more."""
+        for place in range(self._place, len(self._groups)):
+            if step in self._groups[place]:
+                self._place = place
+                return True
+        return False
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:

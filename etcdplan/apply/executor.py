@@ -69,8 +69,8 @@ class Executor:
         """
         began = self.clock.monotonic()
         try:
-            state = self._steps(approved)
-            self._remember(state, self.target.hosts())
+            self._steps(approved)
+            self._remember(self._ready(), self.target.hosts())
         except EtcdplanError as error:
             self._stopped(error.message)
             raise
@@ -84,7 +84,7 @@ class Executor:
             self.tell(Note(error.message))
         self.tell(RunStopped(reason, self.done, max(self.total - self.done, 0)))
 
-    def _steps(self, approved: Approved) -> State:
+    def _steps(self, approved: Approved) -> None:
         state = self._ready()
         self._remember(state, self._everywhere(state))
         while True:
@@ -92,7 +92,7 @@ class Executor:
             for refusal in plan.refusals:
                 raise _refused(refusal.message, refusal.remedy, refusal.exit_code)
             if not plan.steps:
-                return state
+                return
             planned = plan.steps[0]
             approved.take(planned)
             if self.stop():
@@ -161,8 +161,9 @@ class Executor:
     def _verified(self, planned: PlannedStep, began: float) -> bool:
         """Look until the step's target is there; False when its effect went away and it must be planned again."""
         gone_since: float | None = None
+        looks_since = self.clock.monotonic()
         while True:
-            state = self.observe(GLANCE)
+            state = self._look(looks_since)
             missing = _missing(planned.step, state)
             if missing is None:
                 return True
@@ -201,15 +202,18 @@ class Executor:
         """Return the observed state, once all that heals by itself has healed; hung processes are not waited for."""
         began = self.clock.monotonic()
         while True:
-            elapsed = self.clock.monotonic() - began
-            state = self.observe(GLANCE if elapsed < PATIENCE else PATIENCE)
+            state = self._look(began)
             settled = settle(state)
             if settled == state:
                 return state
-            if elapsed > COME_UP:
+            if self.clock.monotonic() - began > COME_UP:
                 what = ", ".join(_unsettled(state, settled))
                 raise StoppedError(f"Waited {COME_UP:.0f} s in vain for {what}.", hint=_LOOK)
             self.clock.sleep(POLL)
+
+    def _look(self, since: float) -> State:
+        """Observe; whoever has not answered glances for a while is given more time, and then counts as hung."""
+        return self.observe(GLANCE if self.clock.monotonic() - since < PATIENCE else PATIENCE)
 
     def _everywhere(self, state: State) -> tuple[str, ...]:
         """Return the spec's hosts, the members' and the remembered ones: nobody is forgotten before the end."""

@@ -33,6 +33,11 @@ class RunView:
         return any(record.type == "run-ended" for record in self.records)
 
     @property
+    def begun(self) -> tuple[str, ...]:
+        """The IDs of the steps that it began, in order."""
+        return tuple(f"{r.body['step']}" for r in self.records if r.type == "step-intent")
+
+    @property
     def stopped(self) -> str | None:
         """Why it stopped, when it had the time to say so."""
         return next((f"{r.body['reason']}" for r in self.records if r.type == "run-stopped"), None)

@@ -69,7 +69,7 @@ class Session:
             state, plan, now = self._planned()
             if now.digest != approved.digest:
                 raise StaleError(f"The plan is stale: {what_changed(approved, now)}.", hint=_AGAIN)
-            return self._run(lock, state, approved.digest, groups_of(approved))
+            return self._run(lock, state, plan, approved.digest, groups_of(approved))
 
     def resume(self) -> int:
         """Finish the run that the hosts remember, and return the number of steps done.
@@ -79,10 +79,10 @@ class Session:
         state, plan, _ = self._planned()
         if plan.refusals:
             raise _refusal(plan)
-        if not plan.steps:
-            return 0
         run = latest_run(self._stores(state), each=self.each)
         if run is None or run.ended:
+            if not plan.steps:
+                return 0
             raise StaleError(
                 "No unfinished run is left on the hosts, and there is something to do.", hint=_AGAIN
             )
@@ -91,14 +91,23 @@ class Session:
         for host, why in run.damaged.items():
             self.tell(Note(f"The journal on {host} is damaged and not used: {why}"))
         with self._locked(state, run.start.hosts) as lock:
-            return self._run(lock, state, run.start.plan_digest, run.start.groups)
+            newest = latest_run(self._stores(state), each=self.each)
+            if newest is None or newest.ended or newest.start != run.start:
+                raise StaleError("Another apply came between.", hint=_AGAIN)
+            left = Approved(run.start.groups)
+            for step in newest.begun:
+                left.reach(step)
+            state, plan, _ = self._planned()
+            return self._run(lock, state, plan, run.start.plan_digest, left.groups)
 
     def _planned(self) -> tuple[State, Plan, PlanDocument]:
         state = self.observe(PATIENCE)
         plan = unroll(self.target, state)
         return state, plan, to_document(plan, self.spec_digest)
 
-    def _run(self, lock: Lock, state: State, digest: str, groups: tuple[tuple[str, ...], ...]) -> int:
+    def _run(
+        self, lock: Lock, state: State, plan: Plan, digest: str, groups: tuple[tuple[str, ...], ...]
+    ) -> int:
         start = RunStart(
             self.target.cluster,
             lock.token,
@@ -110,7 +119,7 @@ class Session:
         )
         mirrors = self._stores(state)
         journal = Journal.start(start, self.runner, mirrors, clock=self.clock, each=self.each)
-        self.tell(RunStarted(start.run, self.target.cluster, sum(len(group) for group in groups)))
+        self.tell(RunStarted(start.run, self.target.cluster, len(plan.steps)))
         executor = Executor(
             target=self.target,
             hosts=self.hosts,
@@ -121,7 +130,7 @@ class Session:
             clock=self.clock,
             tell=self.tell,
             stop=self.stop,
-            total=sum(len(group) for group in groups),
+            total=len(plan.steps),
         )
         executor.run(Approved(groups))
         prune(mirrors, each=self.each)
