@@ -128,6 +128,7 @@ def test_a_silent_holder_elsewhere_is_taken_over_after_thirty_seconds() -> None:
     assert lock.taken_over == (dead,)
     assert STALE_AFTER <= clock.now - started <= STALE_AFTER + 1
     assert [round(waiting.silent) for waiting in seen] == list(range(30))
+    assert f"{seen[12]}" == f"{dead} has been silent for 12 s; after 30 s it counts as dead"
 
 
 def test_the_clock_of_the_holder_is_not_trusted() -> None:
