@@ -243,7 +243,7 @@ def read_journal(content: bytes) -> JournalView:
         if record is None:
             raise JournalDamaged(f"Line {number} of the journal is damaged.")
         if (record.seq, record.previous) != (number - 1, previous):
-            raise JournalDamaged(f"Line {number} of the journal does not follow line {number - 1}.")
+            raise JournalDamaged(f"Line {number} of the journal does not follow what is before it.")
         records.append(record)
     return JournalView(tuple(records), torn=bool(rest))
 

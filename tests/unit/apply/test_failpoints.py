@@ -80,6 +80,7 @@ def test_every_effect_has_both_boundaries(name: str) -> None:
 @pytest.mark.parametrize("name", [*EFFECTS, "effect_of_tomorrow"])
 @pytest.mark.parametrize(("phase", "done"), [("before", 1), ("after", 2)])
 def test_a_process_dies_at_the_boundary_and_stays_dead(name: str, phase: str, done: int) -> None:
+    assert not issubclass(Killed, Exception), "a handler of errors could see it"
     world = World()
     hosts = FailpointHosts(world, Boundaries(KillAt(f"effect:2:{phase}")))
     call(hosts, "stop", "h2")

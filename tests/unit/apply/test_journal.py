@@ -129,6 +129,36 @@ def test_lines_cannot_be_taken_moved_or_repeated(data: st.DataObject) -> None:
             read_journal(b"".join(case))
 
 
+def test_a_forged_line_with_its_own_hash_breaks_the_chain() -> None:
+    lines = SAMPLE.splitlines(keepends=True)
+    fields, _, _ = lines[1].replace(b"add/member4", b"add/member5").rpartition(b',"hash":')
+    digest = hashlib.sha256(fields + b"}").hexdigest().encode()
+    forged = fields + b',"hash":"%s"}\n' % digest
+    read_journal(lines[0] + forged)
+    with pytest.raises(JournalDamaged, match="Line 3 of the journal does not follow"):
+        read_journal(lines[0] + forged + b"".join(lines[2:]))
+
+
+def test_a_journal_begins_at_its_beginning() -> None:
+    fields, _, _ = SAMPLE.splitlines()[0].replace(b'{"seq":0', b'{"seq":1').rpartition(b',"hash":')
+    digest = hashlib.sha256(fields + b"}").hexdigest().encode()
+    with pytest.raises(JournalDamaged, match="Line 1 of the journal does not follow"):
+        read_journal(fields + b',"hash":"%s"}\n' % digest)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"\\u00e9", b"\\u00E9"), (b"\\u00e9", "é".encode()), (b'":"', b'": "')]
+)
+def test_bytes_that_mean_the_same_are_damage_too(old: bytes, new: bytes) -> None:
+    journal = Journal("r", "c", (runner := MemoryStore("runner")), {}, clock=VirtualClock())
+    journal.run_stopped("fermé")
+    content = runner.files["c/r.jsonl"]
+    assert old in content
+    assert read_journal(content).records[0].body == {"reason": "fermé"}
+    with pytest.raises(JournalDamaged):
+        read_journal(content.replace(old, new))
+
+
 @pytest.mark.parametrize(
     "line", [b"", b"null", b"[]", b"{}", b"[" * 100_000, b"\xff\xfe", b'{"seq":0}', b"\0" * 300]
 )
@@ -195,6 +225,28 @@ def test_a_runner_that_cannot_write_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(StoppedError, match=os.strerror(errno.ENOTDIR)):
         start(mirrors, runner=RunnerFiles(tmp_path))
     assert not mirrors["h1"].files
+
+
+def test_nothing_is_written_after_a_line_that_was_cut() -> None:
+    class Full(MemoryStore):
+        def append(self, name: str, content: bytes) -> None:
+            super().append(name, content[:20] if self.full else content)
+            if self.full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def write(self, name: str, content: bytes) -> None:
+            self.files[name] = content
+
+    runner, mirrors = Full("runner"), hosts()
+    journal = start(mirrors, runner=runner)
+    runner.full = True
+    with pytest.raises(StoppedError, match="No space left"):
+        journal.step_intent("a")
+    runner.full = False
+    with pytest.raises(StoppedError, match="No space left"):
+        journal.run_stopped("disk full")
+    for content in (runner.files[f"prod/{run_start().run}.jsonl"], content_of(mirrors["h1"])):
+        assert [r.type for r in read_journal(content).records] == ["run-started"]
 
 
 def test_the_runners_files_are_private_and_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
