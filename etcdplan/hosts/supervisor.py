@@ -114,7 +114,7 @@ class SupervisedUnit:
         Takes the marks of a held and of a failed unit away. Raises `HostRefused` when it runs already or does not
         come about, `OSError` when a file cannot be written; then it does not run and the marks are as they were.
         """
-        if any(not _is_supervisor(process) for process in self._all()):
+        if any(_is_program(process) for process in self._all()):
             raise HostRefused(f"{self.name} below {self.root} runs already.")
         self._end_supervisors()
         if not os.access(argv[0], os.X_OK):
@@ -226,3 +226,8 @@ class SupervisedUnit:
 
 def _is_supervisor(process: ProcessId) -> bool:
     return _NAME in process.argv()[3:4]
+
+
+def _is_program(process: ProcessId) -> bool:
+    # What has ended in this moment is neither.
+    return bool(argv := process.argv()) and _NAME not in argv[3:4]

@@ -32,8 +32,11 @@ class LabProcess:
 
 
 def status(lab: LabDirectory) -> list[LabProcess]:
-    """Return every etcd and API server that a lab has ever been asked to run; raise `LabError`."""
-    versions = lab.versions
+    """Return every etcd and API server that a lab, whole or half, has ever been asked to run."""
+    try:
+        versions = lab.versions
+    except LabError:
+        versions = {}
     found = []
     for root in lab.host_roots():
         for unit in [ETCD, *map(api_server_unit, api_servers(root))]:
