@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from etcdplan.apply.events import Event, Interrupting, StepWaiting
-from etcdplan.apply.failpoints import Boundaries, FailpointHosts, from_environment
+from etcdplan.apply.failpoints import Boundaries, FailpointHosts, FailpointStore, from_environment
 from etcdplan.apply.holder import Holder
 from etcdplan.apply.journal import RunnerFiles
 from etcdplan.apply.session import Session
@@ -16,9 +17,15 @@ from etcdplan.hosts.ports import Hosts
 from etcdplan.render.progress import event_text
 
 
+@cache
+def _boundaries() -> Boundaries:
+    """Return where tests can end this process."""
+    return Boundaries(from_environment())
+
+
 def with_failpoints(hosts: Hosts) -> Hosts:
     """Wrap every effect, so that tests can end this process at each of them."""
-    return FailpointHosts(hosts, Boundaries(from_environment()))
+    return FailpointHosts(hosts, _boundaries())
 
 
 def _too_soon(event: Event) -> bool:
@@ -44,7 +51,7 @@ def session_of(cluster: LiveCluster, identities: Sequence[Path], *, color: bool)
             hosts=cluster.hosts,
             observe=cluster.observe,
             signer=signer,
-            runner=RunnerFiles.home(),
+            runner=FailpointStore(RunnerFiles.home(), _boundaries(), "runner"),
             holder=Holder.here("apply"),
             clock=cluster.clock,
             tell=tell,
