@@ -68,6 +68,8 @@ def propose(target: Target, state: State) -> tuple[Rule | None, Step | Refusal |
     for rule in RULES:
         try:
             proposal = rule(view)
+            if isinstance(proposal, Step):
+                proposal.effects(state)  # What the step itself must know counts as well.
         except UnknownFact as fact:
             return rule, Refusal(
                 "unobserved",
