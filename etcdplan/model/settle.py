@@ -135,21 +135,44 @@ def _api_servers(state: State, clients: frozenset[str], *, gains: bool) -> State
 
 
 def _appear(state: State) -> State:
-    """A cluster nobody could be asked about answers once a quorum of its members runs."""
+    """A cluster nobody could be asked about answers once a quorum of its members runs.
+
+    Not so when all that run have answered already, and do not agree: time alone does not heal that.
+    """
     if state.membership.value is not None:
         return state
     expected = state.last_seen if state.membership.is_unknown else None
     candidate = expected or _founded(state)
     if candidate is None:
         return state
+    members = {url: _by_its_data(state, candidate, member) for url, member in candidate.members.items()}
+    candidate = replace(candidate, members=members)
     running = {
         url: replace(member, serving=_runs_as(state.hosts.get(host_of(url)), member) is True)
-        for url, member in candidate.members.items()
+        for url, member in members.items()
     }
     if not quorum(replace(candidate, members=running)).holds:
         return state
+    if all(has_answered(state, url) for url, member in running.items() if member.serving):
+        return state
     silent = {url: replace(member, serving=False) for url, member in candidate.members.items()}
     return replace(state, membership=Fact(replace(candidate, members=silent)))
+
+
+def _by_its_data(state: State, membership: Membership, member: Member) -> Member:
+    """A memory may be older than a member's data, and the data's identity is what it will run as."""
+    host = state.hosts.get(host_of(member.peer_url))
+    data = host.data.value if host else None
+    if data is None or data.cluster_id != membership.cluster_id:
+        return member
+    return replace(member, id=data.member_id)
+
+
+def has_answered(state: State, peer_url: str) -> bool:
+    """Whether the etcd on a member's host runs and answers."""
+    host = state.hosts.get(host_of(peer_url))
+    process = host.etcd.process.value if host else None
+    return process is not None and process.answering
 
 
 def _founded(state: State) -> Membership | None:

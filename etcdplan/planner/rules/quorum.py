@@ -11,6 +11,12 @@ def quorum_lost(view: View) -> Refusal | None:
     listed = view.listed
     if listed is not None and view.state.membership.value is not None and view.quorum.holds:
         return None
+    if any(
+        host.etcd.process.value and host.etcd.process.value.answering for host in view.state.hosts.values()
+    ):
+        listed = (
+            view.membership or listed
+        )  # Somebody answers; when it cannot be said who the members are, say that.
     hosts = [view.state.host(member.host) for member in view.target.members.values()]
     if view.born and all(not host.unreachable and host.data.get() is None for host in hosts):
         return Refusal(
