@@ -13,12 +13,19 @@ def _first_naming(view: View, is_wrong: Callable[[str], bool]) -> Step | None:
     """Re-point, or else stop, the first running API server that names a wrong endpoint."""
     for server in view.api_servers:
         if any(is_wrong(url) for url in view.endpoints_in_use(server)):
-            return _put_right(view, server)
+            step = view.api_server(server) or StopApiServer(server.name, server.host)
+            return _down(view) or step
     return None
 
 
-def _put_right(view: View, server: ApiServerTarget) -> Step:
-    return view.api_server(server) or StopApiServer(server.name, server.host)
+def _down(view: View) -> Step | None:
+    """Start one that is down and may run: none is taken down beside it."""
+    for server in view.api_servers:
+        if view.state.host(server.host).unit(server.unit).process.get() is None:
+            step = view.api_server(server)
+            if step is not None:
+                return step
+    return None
 
 
 def returned(view: View) -> Step | None:
@@ -87,5 +94,5 @@ def final(view: View) -> Step | None:
     for server in view.api_servers:
         step = view.api_server(server)
         if step is not None and step.effects(view.state):
-            return step
+            return _down(view) or step
     return None
