@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from etcdplan.diff.target import ApiServerTarget
 from etcdplan.diff.view import View
 from etcdplan.planner.refusal import Refusal
 from etcdplan.steps.api_server import StopApiServer, same_flags
