@@ -1,5 +1,6 @@
 """A plan is the policy unrolled on the model, until nothing is left to do, and proven before anybody sees it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from etcdplan.diff.changes import Change, diff
@@ -48,9 +49,13 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done, or why nothing is. `steps` may be carried out only when `refusals` is empty."""
+    """What is to be done, or why nothing is. `steps` may be carried out only when `refusals` is empty.
+
+    `state` is what was `observed` after time has healed what it heals; the plan begins there.
+    """
 
     target: Target
+    observed: State
     state: State
     changes: tuple[Change, ...]
     steps: tuple[PlannedStep, ...]
@@ -71,7 +76,18 @@ class Plan:
             for server in self.target.api_servers.values()
             if view.absent_api_host(server.host)
         ]
+        notes += [
+            f"Member {name} does not serve yet; the plan counts on it to come up by itself."
+            for name in self._coming_up()
+        ]
         return tuple(notes)
+
+    def _coming_up(self) -> Iterator[str]:
+        now, later = self.observed.membership.value, self.state.membership.value
+        for url, member in (later.members if later else {}).items():
+            seen = now.members.get(url) if now else None
+            if member.serving and (seen is None or not seen.serving):
+                yield member.name or url
 
     def _silent(self, address: str) -> bool:
         host = self.state.hosts.get(address)
@@ -104,7 +120,7 @@ def unroll(target: Target, state: State) -> Plan:
         seen.append(now)
     if refusal is None:
         refusal = _nothing_left(target, now) or _proven(target, start, steps)
-    return Plan(target, start, changes, tuple(steps), (refusal,) if refusal else ())
+    return Plan(target, state, start, changes, tuple(steps), (refusal,) if refusal else ())
 
 
 def _ordered(state: State) -> State:
