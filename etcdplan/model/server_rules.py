@@ -40,8 +40,9 @@ class Operation(Enum):
 class Rejection(Enum):
     """Why the server does not make a change; the value is its exact text.
 
-    Without quorum the answer, NO_QUORUM or NO_LEADER, takes 7 s by default. After NO_QUORUM, and only then, the
-    change may still happen later.
+    Without quorum the server waits as long as the caller (`EtcdServer.configure`), and NO_QUORUM, which may have
+    words about the cause appended, arrives at the caller's deadline or not at all; after it, and only then, the
+    change may still happen. A promotion ends with NO_LEADER after 7 s by default.
     """
 
     UNHEALTHY_CLUSTER = "etcdserver: unhealthy cluster"

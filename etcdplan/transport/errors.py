@@ -69,6 +69,7 @@ class EtcdOutcomeUnknown(OutcomeUnknownError):
             f"It is unknown whether {call} at {endpoint} took effect: {detail}.",
             hint="Plan again: what the cluster has become is looked at first.",
         )
+        self.detail = detail
 
 
 class EtcdUnreachable(UnobservedError):

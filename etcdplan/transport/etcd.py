@@ -27,7 +27,7 @@ _OPTIONS = (
     ("grpc.service_config_disable_resolution", 1),
     # Like etcd's own client: the endpoint is dialled as it stands, whatever http_proxy says.
     ("grpc.enable_http_proxy", 0),
-    # Without this two clients of one endpoint share a connection, and one's back-off is the other's.
+    # Else two clients of one endpoint share a connection, its handshake and its back-off.
     ("grpc.use_local_subchannel_pool", 1),
     # A member that starts is seen within 0.1 s; "min" is the time that one attempt to connect may take.
     ("grpc.initial_reconnect_backoff_ms", 100),

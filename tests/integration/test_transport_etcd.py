@@ -42,15 +42,12 @@ def listed(client: EtcdClient, peer_url: str) -> list[ListedMember]:
     return [member for member in members if peer_url in member.peer_urls]
 
 
-def follower_of(cluster: EtcdCluster) -> EtcdProcess:
-    """Let a second member join and become a voter."""
-    first = cluster.leader()
-    newcomer, member_id = cluster.join(learner=True, via=first)
-    # The first announcement of a newcomer is sometimes lost, and repeated after 7 s.
-    wait_until(lambda: newcomer.status() is not None)
-    first.client.member_promote(member_id, timeout=15)
-    wait_until(newcomer.serves)
-    return newcomer
+def client_answers(client: EtcdClient) -> bool:
+    """gRPC may give the next call or two to a connection that is going down."""
+    try:
+        return client.status(timeout=5).leader != 0
+    except EtcdUnreachable:
+        return False
 
 
 def test_status_list_and_rejections_of_one_member(cluster: EtcdCluster) -> None:
@@ -118,6 +115,7 @@ def test_an_addition_and_a_removal_with_lost_replies_happen_once(cluster: EtcdCl
             client.member_add(url, learner=True, timeout=15)
         assert proxy.cuts == 1
         (added,) = listed(process.client, url)
+        wait_until(lambda: client_answers(client))
         assert listed(client, url) == [added]
 
         proxy.cut_replies()
@@ -126,6 +124,7 @@ def test_an_addition_and_a_removal_with_lost_replies_happen_once(cluster: EtcdCl
         assert proxy.cuts == 2
         assert listed(process.client, url) == []
 
+        wait_until(lambda: client_answers(client))
         proxy.blackhole()
         with pytest.raises(EtcdOutcomeUnknown):
             client.member_add(url, learner=True, timeout=0.5)
@@ -135,6 +134,7 @@ def test_an_addition_and_a_removal_with_lost_replies_happen_once(cluster: EtcdCl
 def test_learner_follower_and_lost_quorum(cluster: EtcdCluster) -> None:
     first = cluster.leader()
     learner, learner_id = cluster.join(learner=True, via=first)
+    # The first announcement of a newcomer is sometimes lost, and repeated after 7 s.
     wait_until(lambda: learner.status() is not None)
     assert learner.client.status(timeout=5).is_learner
     assert reason(lambda: learner.client.linearizable_read(timeout=5)) is Reason.NOT_SUPPORTED_FOR_LEARNER
@@ -152,6 +152,7 @@ def test_learner_follower_and_lost_quorum(cluster: EtcdCluster) -> None:
         with pytest.raises(EtcdOutcomeUnknown):
             client.member_promote(learner_id, timeout=15)
         assert [member.is_learner for member in listed(first.client, learner.peer_url)] == [False]
+        wait_until(lambda: client_answers(client))
         # Repeating it shows that it was done.
         assert reason(lambda: client.member_promote(learner_id, timeout=15)) is Reason.NOT_A_LEARNER
 
@@ -174,10 +175,10 @@ def test_learner_follower_and_lost_quorum(cluster: EtcdCluster) -> None:
     follower.stop()
     url = cluster.new_peer_url()
     assert reason(lambda: first.client.member_add(url, learner=True, timeout=15)) is Reason.UNHEALTHY_CLUSTER
-    # A membership change has no deadline on the server, a read has one of 7 s.
-    with pytest.raises(EtcdOutcomeUnknown, match="no answer in time"):
+    # For a membership change the server takes the caller's deadline, and may tell it first; a read has 7 s.
+    with pytest.raises(EtcdOutcomeUnknown, match=r"no answer in time|request timed out|deadline exceeded"):
         first.client.member_remove(learner_id, timeout=1)
-    with pytest.raises(EtcdUnreachable, match="request timed out"):
+    with pytest.raises(EtcdUnreachable, match=r"etcdserver: (request timed out|leader changed)"):
         first.client.confirmed_members(timeout=15)
     assert len(first.client.members(timeout=5, linearizable=False).members) == 2
     assert first.client.status(timeout=5).errors == ("etcdserver: no leader",)
