@@ -45,8 +45,10 @@ def diff(target: Target, state: State) -> tuple[Change, ...]:
 
 
 def _cluster(view: View) -> Iterator[Change]:
-    if len(view.state.clusters) > 1:
-        ids = ", ".join(f"{number:x}" for number in view.state.clusters)
+    records = (host.record.value for host in view.state.hosts.values())
+    seen = {*view.state.clusters, *(record.cluster_id for record in records if record)}
+    if len(seen) > 1:
+        ids = ", ".join(f"{number:x}" for number in sorted(seen))
         yield Change("cluster", "update", ids, f"{view.cluster_id:x}", "more than one cluster answers")
     if view.born and view.state.membership.value is not None and not view.quorum.holds:
         yield Change("cluster", "update", "no quorum", "quorum", "too few voters serve")
