@@ -6,6 +6,7 @@ each journalled before it happens; then observation, until what the step is for 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 from etcdplan.apply.approved import Approved
 from etcdplan.apply.calls import Call, Caller
@@ -13,26 +14,21 @@ from etcdplan.apply.clock import Clock
 from etcdplan.apply.events import Event, Note, RunDone, RunStopped, StepDone, StepStarted, StepWaiting
 from etcdplan.apply.journal import Journal
 from etcdplan.apply.lock import Lock
+from etcdplan.apply.ready import LOOK, POLL, ready, unsettled
 from etcdplan.diff.target import Target
+from etcdplan.diff.view import View
 from etcdplan.errors import EtcdplanError, OutcomeUnknownError, RefusedError, StoppedError, UnobservedError
 from etcdplan.hosts.ports import Claim, Hosts
 from etcdplan.model.effects import AddLearner, ClusterEffect, Effect, WriteRecord
 from etcdplan.model.facts import UnknownFact
 from etcdplan.model.settle import settle
 from etcdplan.model.state import Record, State, host_of
-from etcdplan.observe.collect import PATIENCE
 from etcdplan.planner.unroll import PlannedStep, unroll
 from etcdplan.steps.base import Step
 from etcdplan.transport.errors import EtcdRejected, EtcdUnreachable, Reason
 
-GLANCE = 1.0
-"""Seconds that a host may take to answer a look that is soon repeated."""
-POLL = 0.1
-"""Seconds between two looks while a step waits."""
 CONNECTED_AFTER = 5.2
 """Seconds after a member's start before which servers refuse changes (etcd `HealthInterval`, five seconds)."""
-COME_UP = 75.0
-"""Seconds in which what runs must answer; after that it counts as hung."""
 VANISHED = 15.0
 """Seconds after which an effect that is no longer seen is planned again."""
 ATTEMPTS = 4
@@ -70,7 +66,8 @@ class Executor:
         began = self.clock.monotonic()
         try:
             self._steps(approved)
-            self._remember(self._ready(), self.target.hosts())
+            state = self._ready()
+            self._remember(state, self._still_known(state))
         except EtcdplanError as error:
             self._stopped(error.message)
             raise
@@ -111,7 +108,7 @@ class Executor:
         began = self.clock.monotonic()
         times = self._begun.get(step.id, 0)
         if times >= ATTEMPTS:
-            raise StoppedError(f"'{step.summary()}' was begun {times} times and does not hold.", hint=_LOOK)
+            raise StoppedError(f"'{step.summary()}' was begun {times} times and does not hold.", hint=LOOK)
         self._begun[step.id] = times + 1
         self.journal.step_intent(step.id)
         self.tell(StepStarted(index, self.total, step.id, step.summary()))
@@ -163,7 +160,7 @@ class Executor:
         gone_since: float | None = None
         looks_since = self.clock.monotonic()
         while True:
-            state = self._look(looks_since)
+            state = look(self.observe, self.clock, looks_since)
             missing = _missing(planned.step, state)
             if missing is None:
                 return True
@@ -176,7 +173,7 @@ class Executor:
                 gone_since = None
             for address in _failing(planned.step, state):
                 raise StoppedError(
-                    f"{address} ends again and again.", hint=f"Read its log on the host. {_LOOK}"
+                    f"{address} ends again and again.", hint=f"Read its log on the host. {LOOK}"
                 )
             self._waiting(planned, began, what)
 
@@ -184,7 +181,7 @@ class Executor:
         """Wait a moment within the step's deadline; raise `StoppedError` when that has passed."""
         step, elapsed = planned.step, self.clock.monotonic() - began
         if elapsed > step.deadline:
-            raise StoppedError(f"'{step.summary()}' was not done after {elapsed:.0f} s: {what}.", hint=_LOOK)
+            raise StoppedError(f"'{step.summary()}' was not done after {elapsed:.0f} s: {what}.", hint=LOOK)
         self.tell(StepWaiting(self.done + 1, self.total, step.summary(), what, elapsed))
         self.clock.sleep(POLL)
 
@@ -199,33 +196,43 @@ class Executor:
             self._waiting(planned, began, "all members connected for five seconds")
 
     def _ready(self) -> State:
-        """Return the observed state, once all that heals by itself has healed; hung processes are not waited for."""
-        began = self.clock.monotonic()
-        while True:
-            state = self._look(began)
-            settled = settle(state)
-            if settled == state:
-                return state
-            if self.clock.monotonic() - began > COME_UP:
-                what = ", ".join(_unsettled(state, settled))
-                raise StoppedError(f"Waited {COME_UP:.0f} s in vain for {what}.", hint=_LOOK)
-            self.clock.sleep(POLL)
-
-    def _look(self, since: float) -> State:
-        """Observe; whoever has not answered glances for a while is given more time, and then counts as hung."""
-        return self.observe(GLANCE if self.clock.monotonic() - since < PATIENCE else PATIENCE)
+        return ready(self.observe, self.clock)
 
     def _everywhere(self, state: State) -> tuple[str, ...]:
-        """Return the spec's hosts, the members' and the remembered ones: nobody is forgotten before the end."""
+        """Return the hosts of the spec's members, of the listed and of the remembered ones: none is forgotten yet."""
         membership = state.membership.value
-        hosts = [*self.target.hosts(), *(host_of(url) for url in (membership.members if membership else ()))]
+        hosts = [
+            *self.target.member_hosts,
+            *(host_of(url) for url in (membership.members if membership else ())),
+        ]
         for host in state.hosts.values():
             if host.record.value is not None:
                 hosts += host.record.value.hosts
         return tuple(dict.fromkeys(hosts))
 
+    def _still_known(self, state: State) -> tuple[str, ...]:
+        """Return the hosts to remember in the end: the members', and silent ones that the spec has an API server on."""
+        view = View(self.target, state)
+        silent = (
+            server.host for server in self.target.api_servers.values() if view.absent_api_host(server.host)
+        )
+        return tuple(dict.fromkeys((*self.target.member_hosts, *silent)))
+
     def _remember(self, state: State, hosts: tuple[str, ...]) -> None:
         """Bring the records on the spec's hosts up to date, where a host has one."""
+        for times in count(1):
+            try:
+                for outdated in self._outdated(state, hosts):
+                    for call in self.caller.calls(outdated, state):
+                        self._call(call)
+                return
+            except OutcomeUnknownError as error:
+                if times == ATTEMPTS:
+                    raise
+                self.tell(Note(f"{error.message} Looking at what became of it."))
+                state = self._ready()
+
+    def _outdated(self, state: State, hosts: tuple[str, ...]) -> Iterator[WriteRecord]:
         membership = state.membership.value
         for address in self.target.hosts():
             record = state.hosts[address].record.value
@@ -233,11 +240,7 @@ class Executor:
                 continue
             wanted = Record(record.cluster, record.cluster_id, hosts, membership.members)
             if record.hosts != wanted.hosts or _entries(record) != _entries(wanted):
-                for call in self.caller.calls(WriteRecord(address, wanted), state):
-                    self._call(call)
-
-
-_LOOK = "Look at the cluster, mend the cause, then go on with: etcdplan apply --resume SPEC."
+                yield WriteRecord(address, wanted)
 
 
 def _refused(message: str, remedy: str, exit_code: int) -> EtcdplanError:
@@ -257,22 +260,7 @@ def _missing(step: Step, state: State) -> tuple[bool, str] | None:
     if left:
         return True, "its effect to be seen"
     settled = settle(state)
-    return None if settled == state else (False, ", ".join(_unsettled(state, settled)))
-
-
-def _unsettled(state: State, settled: State) -> Iterator[str]:
-    """Name what time has still to heal."""
-    now, later = state.membership.value, settled.membership.value
-    if later is not None:
-        for url, member in later.members.items():
-            if now is None or now.members.get(url) != member:
-                yield f"{member.name or url} to serve"
-    for address, host in settled.hosts.items():
-        for name, unit in host.api_servers.items():
-            if unit != state.hosts[address].api_servers.get(name):
-                yield f"API server {name} to be ready"
-        if host.etcd != state.hosts[address].etcd:
-            yield f"etcd on {address} to answer"
+    return None if settled == state else (False, ", ".join(unsettled(state, settled)))
 
 
 def _failing(step: Step, state: State) -> Iterator[str]:

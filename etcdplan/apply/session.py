@@ -12,6 +12,7 @@ from etcdplan.apply.executor import Executor
 from etcdplan.apply.holder import Holder
 from etcdplan.apply.journal import Appends, Journal, RunStart
 from etcdplan.apply.lock import Heartbeat, Lock, Waiting, acquire
+from etcdplan.apply.ready import ready
 from etcdplan.apply.runs import latest_run, prune
 from etcdplan.diff.target import Target
 from etcdplan.diff.view import View
@@ -64,6 +65,7 @@ class Session:
                 else StaleError("The plan was refused when it was made.", hint=_AGAIN)
             )
         if not plan.steps and not plan.refusals and not approved.steps:
+            ready(self.observe, self.clock)
             return 0
         with self._locked(state) as lock:
             state, plan, now = self._planned()
@@ -137,7 +139,7 @@ class Session:
         return executor.done
 
     def _encode(self, record: Record) -> bytes:
-        hosts = record.hosts or self.target.hosts()
+        hosts = record.hosts or tuple(self.target.member_hosts)
         return encode_record(
             Record(record.cluster, record.cluster_id, hosts, record.members), written=stamp(self.clock)
         )

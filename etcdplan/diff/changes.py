@@ -49,7 +49,7 @@ def _cluster(view: View) -> Iterator[Change]:
     seen = {*view.state.clusters, *(record.cluster_id for record in records if record)}
     if len(seen) > 1:
         ids = ", ".join(f"{number:x}" for number in sorted(seen))
-        yield Change("cluster", "update", ids, f"{view.cluster_id:x}", "more than one cluster answers")
+        yield Change("cluster", "update", ids, f"{view.cluster_id:x}", "more than one cluster is seen")
     if view.born and view.state.membership.value is not None and not view.quorum.holds:
         yield Change("cluster", "update", "no quorum", "quorum", "too few voters serve")
 

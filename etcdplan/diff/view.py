@@ -54,7 +54,10 @@ class View:
     def former_hosts(self) -> frozenset[str]:
         """Return the hosts of all members that are listed or remembered."""
         lists = (self.state.membership.value, self.state.last_seen)
-        return frozenset(host_of(url) for members in lists if members for url in members.members)
+        records = (host.record.value for host in self.state.hosts.values())
+        return frozenset(host_of(url) for members in lists if members for url in members.members) | frozenset(
+            host for record in records if record for host in record.hosts
+        )
 
     def absent_api_host(self, host: str) -> bool:
         """Whether an API server's host went with a member that the spec gave up, and does not answer.

@@ -85,7 +85,10 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A host's memory of the cluster that it is part of, for the time when no member answers."""
+    """A host's memory of the cluster that it is part of, for the time when no member answers.
+
+    `hosts` are those of the members, former ones included until everything has converged without them.
+    """
 
     cluster: str
     cluster_id: int

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from etcdplan.diff.view import View
 from etcdplan.errors import EtcdplanError
 from etcdplan.model.quorum import Quorum
 from etcdplan.model.state import Host, State, Unit
@@ -114,11 +115,7 @@ def sha256(value: Any) -> str:
 
 def to_document(plan: Plan, spec_digest: str, *, spec_path: str = "") -> PlanDocument:
     """Write a plan down; `spec_path` says where its spec was, for `apply` to find it again."""
-    membership = plan.state.membership.value
-    cluster_id = membership.cluster_id if membership else plan.target.founding_id
-    for host in plan.state.hosts.values():
-        if host.record.value is not None:
-            cluster_id = host.record.value.cluster_id
+    cluster_id = View(plan.target, plan.state).cluster_id
     steps = [_step(plan, planned, f"{cluster_id:x}") for planned in plan.steps]
     body: dict[str, Any] = {
         "format_version": FORMAT_VERSION,

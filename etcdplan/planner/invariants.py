@@ -21,7 +21,7 @@ from etcdplan.model.effects import (
 )
 from etcdplan.model.quorum import quorum, tolerance
 from etcdplan.model.server_rules import Operation, Peer, verdict
-from etcdplan.model.state import ETCD, Member, Membership, State, host_of
+from etcdplan.model.state import ETCD, Member, Membership, State, api_server_unit, host_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ def _one_api_server_down(transition: Transition) -> Iterator[str]:
         for host in transition.after.hosts.values()
         for name, unit in host.api_servers.items()
         if unit.process.value is None
-        and transition.start.host(host.address).api_servers[name].process.value is not None
+        and transition.start.host(host.address).unit(api_server_unit(name)).process.value is not None
     ]
     if len(down) > 1:
         yield f"API servers {', '.join(sorted(down))} would be down together"

@@ -76,18 +76,7 @@ class Plan:
             for server in self.target.api_servers.values()
             if view.absent_api_host(server.host)
         ]
-        notes += [
-            f"Member {name} does not serve yet; the plan counts on it to come up by itself."
-            for name in self._coming_up()
-        ]
         return tuple(notes)
-
-    def _coming_up(self) -> Iterator[str]:
-        now, later = self.observed.membership.value, self.state.membership.value
-        for url, member in (later.members if later else {}).items():
-            seen = now.members.get(url) if now else None
-            if member.serving and (seen is None or not seen.serving):
-                yield member.name or url
 
     def _silent(self, address: str) -> bool:
         host = self.state.hosts.get(address)
@@ -97,7 +86,7 @@ class Plan:
 def unroll(target: Target, state: State) -> Plan:
     """Plan the way from a state to a target, and prove it. Pure; never raises for anything that a state may hold."""
     start = settle(_ordered(state))
-    changes = diff(target, start)
+    changes = (*diff(target, start), *_coming_up(state, start))
     steps: list[PlannedStep] = []
     refusal: Refusal | None = None
     now, seen = start, [start]
@@ -140,6 +129,16 @@ def _ordered(state: State) -> State:
 
 def _sorted(membership: Membership) -> Membership:
     return replace(membership, members=dict(sorted(membership.members.items())))
+
+
+def _coming_up(observed: State, settled: State) -> Iterator[Change]:
+    """Yield the members that are expected to come up by themselves: nothing is done about it, and it is not hidden."""
+    now, later = observed.membership.value, settled.membership.value
+    for url, member in (later.members if later else {}).items():
+        seen = now.members.get(url) if now else None
+        if member.serving and (seen is None or not seen.serving):
+            why = "its etcd runs and does not serve yet"
+            yield Change(f"member/{member.name}", "start", "not serving", "serving", why)
 
 
 def _group(steps: list[PlannedStep], rule: Rule, step: Step) -> int:

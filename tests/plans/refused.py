@@ -85,6 +85,21 @@ def refused_version_change() -> Case:
 
 
 @case
+def refused_data_moves() -> Case:
+    """A new directory would be empty, and the members would panic in it."""
+    spec = spec_of(members(1, 2, 3))
+    spec["spec"]["etcd"]["dataDir"] = "/srv/etcd"
+    return spec, running(spec_of(members(1, 2, 3)))
+
+
+@case
+def refused_clients_move() -> Case:
+    spec = spec_of(members(1, 2, 3), api_servers(3))
+    spec["spec"]["members"][0]["clientPort"] = 2377
+    return spec, running(THREE)
+
+
+@case
 def refused_authority_change() -> Case:
     state = running(THREE)
     host = state.host("10.0.0.2")

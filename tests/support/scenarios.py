@@ -174,7 +174,7 @@ def record(world: FakeWorld, target: Target, cluster: FakeCluster) -> bytes:
         {
             "cluster": target.cluster,
             "cluster_id": cluster.id,
-            "hosts": list(target.hosts()),
+            "hosts": list(target.member_hosts),
             "members": [
                 {
                     "id": member.id,

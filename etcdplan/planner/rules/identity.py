@@ -1,7 +1,8 @@
 """Is this the cluster that the spec means, and can all of it be seen?"""
 
+from etcdplan.diff.target import MemberTarget
 from etcdplan.diff.view import View
-from etcdplan.model.state import host_of
+from etcdplan.model.state import Member, host_of
 from etcdplan.planner.refusal import Refusal
 
 
@@ -89,6 +90,10 @@ def nothing_foreign(view: View) -> Refusal | None:
 
 def nothing_unsupported(view: View) -> Refusal | None:
     """Changes that are not supported yet."""
+    return _members_unsupported(view) or _authority_unsupported(view)
+
+
+def _members_unsupported(view: View) -> Refusal | None:
     listed = view.listed.members if view.listed else {}
     places = {url.split("://", 1)[1]: url for url in listed}
     for url, wanted in view.target.members.items():
@@ -108,6 +113,50 @@ def nothing_unsupported(view: View) -> Refusal | None:
                 f"Member {wanted.name} runs etcd {member.version} and the spec wants {view.target.version}.",
                 "Upgrades and downgrades are not supported yet; write the running version into the spec.",
             )
+        if member is not None and member.started:
+            refusal = _data_moves(view, wanted) or _clients_move(view, wanted, member)
+            if refusal is not None:
+                return refusal
+    return None
+
+
+def _data_moves(view: View, wanted: MemberTarget) -> Refusal | None:
+    """A member started on another, empty directory would take up its old identity without its data, and panic."""
+    host = view.state.host(wanted.host)
+    settings = host.etcd.settings.get()
+    for flag in ("data-dir", "wal-dir"):
+        if (
+            settings is not None
+            and settings.get(flag) != wanted.settings.get(flag)
+            and host.data.get() is not None
+        ):
+            there, then = (s.get(flag, "beside the data") for s in (settings, wanted.settings))
+            return Refusal(
+                "data-moves",
+                f"member/{wanted.name}",
+                f"Member {wanted.name} has its {flag} at {there}, and the spec wants it at {then}.",
+                "Moving data is not supported yet: keep the directory, or replace the members one by one by new ones.",
+            )
+    return None
+
+
+def _clients_move(view: View, wanted: MemberTarget, member: Member) -> Refusal | None:
+    """API servers would lose one endpoint after the other while the members restart."""
+    if (
+        member.client_urls in ((), (wanted.client_url,))
+        or not view.target.api_servers
+        or view.target.load_balancer
+    ):
+        return None
+    return Refusal(
+        "clients-move",
+        f"member/{wanted.name}",
+        f"Member {wanted.name} serves clients at {', '.join(member.client_urls)}, the spec wants {wanted.client_url}.",
+        "Changing the client port under API servers is not supported yet: replace the members one by one by new ones.",
+    )
+
+
+def _authority_unsupported(view: View) -> Refusal | None:
     if not view.target.ca:
         return None
     for host in view.target.hosts():

@@ -1,6 +1,7 @@
 """Without quorum nothing can be changed; say so, and what is the way back."""
 
 from etcdplan.diff.view import View
+from etcdplan.model.state import Member, host_of
 from etcdplan.planner.refusal import Refusal
 
 
@@ -11,20 +12,13 @@ def quorum_lost(view: View) -> Refusal | None:
     listed = view.listed
     if listed is not None and view.state.membership.value is not None and view.quorum.holds:
         return None
-    if any(
-        host.etcd.process.value and host.etcd.process.value.answering for host in view.state.hosts.values()
-    ):
-        listed = (
-            view.membership or listed
-        )  # Somebody answers; when it cannot be said who the members are, say that.
+    processes = (host.etcd.process.value for host in view.state.hosts.values())
+    if any(process.answering for process in processes if process is not None):
+        # Somebody answers; when it cannot be said who the members are, say that.
+        listed = view.membership or listed
     hosts = [view.state.host(member.host) for member in view.target.members.values()]
     if view.born and all(not host.unreachable and host.data.get() is None for host in hosts):
-        return Refusal(
-            "all-data-gone",
-            "cluster",
-            "No member of the spec has any data left.",
-            "Restore the cluster from a backup. A new, empty cluster would make the loss final, so none is founded.",
-        )
+        return _data_gone(view)
     if listed is None:
         return Refusal(
             "nobody-answers",
@@ -32,13 +26,47 @@ def quorum_lost(view: View) -> Refusal | None:
             "The hosts remember a cluster, but no etcd answers and nothing that is down could be started.",
             "Read the logs of etcd on the hosts. If a majority has lost its data, restore a backup.",
         )
-    down = sorted(member.name or member.peer_url for member in listed.voters() if not member.serving)
-    voters = sum(1 for _ in listed.voters())
+    voters = sorted(listed.voters(), key=lambda voter: voter.name or voter.peer_url)
+    down = [f"{voter.name or voter.peer_url} ({_how(view, voter)})" for voter in voters if not voter.serving]
     return Refusal(
         "quorum-lost",
         "cluster",
-        f"Quorum is lost: {voters - len(down)} of {voters} voters serve, {voters // 2 + 1} are needed; "
+        f"Quorum is lost: {len(voters) - len(down)} of {len(voters)} voters serve, {len(voters) // 2 + 1} are needed; "
         f"not serving: {', '.join(down)}.",
-        "Bring back one of them with its data. If their data is lost, recover from a survivor or restore a backup; "
+        "Bring back those that have their data. If it is lost, recover from a survivor or restore a backup; "
         "no member can be removed or added without quorum.",
     )
+
+
+def _data_gone(view: View) -> Refusal:
+    elsewhere = sorted(
+        host.address
+        for host in view.state.hosts.values()
+        if host.data.value is not None and host.data.value.cluster_id == view.cluster_id
+    )
+    if elsewhere:
+        return Refusal(
+            "all-data-gone",
+            "cluster",
+            f"No member of the spec has any data, but the cluster's data is still on {', '.join(elsewhere)}.",
+            "Put the members on those hosts back into the spec, and let the cluster come up before it is changed.",
+        )
+    return Refusal(
+        "all-data-gone",
+        "cluster",
+        "No member of the spec has any data left.",
+        "Restore the cluster from a backup. A new, empty cluster would make the loss final, so none is founded.",
+    )
+
+
+def _how(view: View, voter: Member) -> str:
+    """Say what keeps a voter from serving, as far as it can be seen."""
+    host = view.state.hosts.get(host_of(voter.peer_url))
+    if host is None or host.unreachable:
+        return "its host does not answer"
+    if host.data.value is None:
+        return "its data could not be read" if host.data.is_unknown else "its data is gone"
+    process = host.etcd.process.value
+    if process is None:
+        return "it keeps failing" if host.etcd.failing else "it is down, with its data"
+    return "it hangs" if process.hung else "it runs, and waits for the others"

@@ -1,0 +1,51 @@
+"""Waiting until all that heals by itself has healed."""
+
+from collections.abc import Callable, Iterator
+
+from etcdplan.apply.clock import Clock
+from etcdplan.errors import StoppedError
+from etcdplan.model.settle import settle
+from etcdplan.model.state import State
+from etcdplan.observe.collect import PATIENCE
+
+GLANCE = 1.0
+"""Seconds that a host may take to answer a look that is soon repeated."""
+POLL = 0.1
+"""Seconds between two looks."""
+COME_UP = 75.0
+"""Seconds in which what runs must answer; after that it counts as hung."""
+LOOK = "Look at the cluster, mend the cause, then go on with: etcdplan apply --resume SPEC."
+
+
+def look(observe: Callable[[float], State], clock: Clock, since: float) -> State:
+    """Observe; whoever has not answered glances for a while is given more time, and then counts as hung."""
+    return observe(GLANCE if clock.monotonic() - since < PATIENCE else PATIENCE)
+
+
+def ready(observe: Callable[[float], State], clock: Clock) -> State:
+    """Return the observed state once it is settled; hung processes are not waited for. Raises `StoppedError`."""
+    began = clock.monotonic()
+    while True:
+        state = look(observe, clock, began)
+        settled = settle(state)
+        if settled == state:
+            return state
+        if clock.monotonic() - began > COME_UP:
+            what = ", ".join(unsettled(state, settled))
+            raise StoppedError(f"Waited {COME_UP:.0f} s in vain for {what}.", hint=LOOK)
+        clock.sleep(POLL)
+
+
+def unsettled(state: State, settled: State) -> Iterator[str]:
+    """Name what time has still to heal."""
+    now, later = state.membership.value, settled.membership.value
+    if later is not None:
+        for url, member in later.members.items():
+            if now is None or now.members.get(url) != member:
+                yield f"{member.name or url} to serve"
+    for address, host in settled.hosts.items():
+        for name, unit in host.api_servers.items():
+            if unit != state.hosts[address].api_servers.get(name):
+                yield f"API server {name} to be ready"
+        if host.etcd != state.hosts[address].etcd:
+            yield f"etcd on {address} to answer"
