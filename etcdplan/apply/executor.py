@@ -14,7 +14,7 @@ from etcdplan.apply.clock import Clock
 from etcdplan.apply.events import Event, Note, RunDone, RunStopped, StepDone, StepStarted, StepWaiting
 from etcdplan.apply.journal import Journal
 from etcdplan.apply.lock import Lock
-from etcdplan.apply.ready import LOOK, POLL, ready, unsettled
+from etcdplan.apply.ready import LOOK, POLL, look, ready, unsettled
 from etcdplan.diff.target import Target
 from etcdplan.diff.view import View
 from etcdplan.errors import EtcdplanError, OutcomeUnknownError, RefusedError, StoppedError, UnobservedError
