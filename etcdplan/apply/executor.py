@@ -97,6 +97,7 @@ class Executor:
                     f"Stopped at a checkpoint, before '{planned.step.summary()}'.",
                     hint="Go on with: etcdplan apply --resume SPEC.",
                 )
+            self.lock.check()
             self.total = max(self.total, self.done + len(plan.steps))
             self._step(planned, state)
             state = self._ready()

@@ -38,6 +38,7 @@ def plan(
     from etcdplan.model.saved import load_state
     from etcdplan.planner.document import dump, to_document
     from etcdplan.planner.unroll import unroll
+    from etcdplan.render.json import plan_json
     from etcdplan.render.text import plan_text
 
     cluster = load(spec)
@@ -50,7 +51,7 @@ def plan(
     if out is not None:
         write_file(out, dump(document))
     if json:
-        result(dump(document).decode())
+        result(plan_json(document))
     else:
         color = colored(sys.stdout, no_color=no_color)
         saved = str(out) if out else None

@@ -31,12 +31,14 @@ def show(
     plan: PlanPath, format: FormatOption = Format.TEXT, verbose: Verbose = False, no_color: NoColor = False
 ) -> int:
     """Show a saved plan."""
-    from etcdplan.planner.document import dump, parse
+    from etcdplan.planner.document import parse
 
     document = parse(plan.read_bytes(), str(plan))
     match format:
         case Format.JSON:
-            result(dump(document).decode())
+            from etcdplan.render.json import plan_json
+
+            result(plan_json(document))
         case Format.MARKDOWN:
             from etcdplan.render.markdown import plan_markdown
 

@@ -17,7 +17,7 @@ def status(
     with connect(load(spec), age_identity or []) as reached:
         state = reached.observe()
     if json:
-        result(status_json(state))
+        result(status_json(state, reached.target))
     else:
         result(status_text(state, reached.target, color=colored(sys.stdout, no_color=no_color)))
     return 8 if any(host.unreachable for host in state.hosts.values()) else 0

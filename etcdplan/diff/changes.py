@@ -84,8 +84,10 @@ def _host(view: View, address: str) -> Iterator[Change]:
     if view.target.ca:
         trust = host.trust.get()
         if trust != (view.target.ca,):
-            action = "create" if trust is None else "update"
-            yield Change(f"trust/{address}", action, None, view.target.ca[:16], "the CA certificate differs")
+            action, why = (
+                ("create", "there is none yet") if trust is None else ("update", "it is another CA's")
+            )
+            yield Change(f"trust/{address}", action, None, view.target.ca[:16], why)
     record, wanted = host.record.get(), Record(view.target.cluster, view.cluster_id)
     if record != wanted:
         before = None if record is None else f"{record.cluster} ({record.cluster_id:x})"
@@ -144,7 +146,8 @@ def _api_server(view: View, server: ApiServerTarget) -> Iterator[Change]:
     if process is not None:
         yield from _flags(address, process.settings, wanted, "in the running process")
     if process is None or process.hung:
-        yield Change(f"{address}/process", "start", "down", "running", "it does not run")
+        before = "down" if process is None else "hung"
+        yield Change(f"{address}/process", "start", before, "running", f"it is {before}")
 
 
 def _leftovers(view: View) -> Iterator[Change]:

@@ -44,7 +44,7 @@ class PlannedStep:
     @property
     def quorum(self) -> tuple[Quorum, Quorum]:
         """Return how the cluster stands before and after the step."""
-        return quorum(self.before.membership.value), quorum(self.after.membership.value)
+        return _stand(self.before), _stand(self.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +139,11 @@ def _coming_up(observed: State, settled: State) -> Iterator[Change]:
         if member.serving and (seen is None or not seen.serving):
             why = "its etcd runs and does not serve yet"
             yield Change(f"member/{member.name}", "start", "not serving", "serving", why)
+
+
+def _stand(state: State) -> Quorum:
+    """Count the voters that are listed, or remembered while nobody can be asked."""
+    return quorum(state.membership.value or state.last_seen)
 
 
 def _group(steps: list[PlannedStep], rule: Rule, step: Step) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from etcdplan.model.effects import Effect, Start, Stop, WriteSettings
-from etcdplan.model.state import Settings, State, api_server_unit
+from etcdplan.model.state import Settings, State, api_server_unit, host_of
 from etcdplan.steps.base import Step
 
 
@@ -62,7 +62,8 @@ class RunApiServer(Step):
 
     def summary(self) -> str:
         """Name the instance and its endpoints."""
-        return f"run API server {self.name} with --etcd-servers={self.settings.get('etcd-servers', '')}"
+        hosts = (host_of(url) for url in self.settings.get("etcd-servers", "").split(","))
+        return f"run API server {self.name} on etcd at {', '.join(hosts)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,4 +46,4 @@ class RetireEtcd(Step):
 
     def summary(self) -> str:
         """Name host and member."""
-        return f"stop etcd of {self.name} on {self.host} for good and set its data aside"
+        return f"take etcd of {self.name} on {self.host} out of service, its data set aside"

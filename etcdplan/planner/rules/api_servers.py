@@ -28,7 +28,7 @@ def _down(view: View) -> Step | None:
 
 
 def returned(view: View) -> Step | None:
-    """Re-point API servers that name a removed member."""
+    """Re-point API servers that name what is no member."""
     membership = view.state.membership.value
     if membership is None or not view.born or not view.quorum.holds:
         return None
