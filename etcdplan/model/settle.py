@@ -176,12 +176,14 @@ def has_answered(state: State, peer_url: str) -> bool:
 
 
 def _founded(state: State) -> Membership | None:
-    """The member list that a static bootstrap gives, from the settings of an etcd that runs with it."""
+    """The member list that a static bootstrap gives, from the settings of an etcd that runs on data of it."""
     for host in state.hosts.values():
-        process = host.etcd.process.value
-        if process is None or process.settings.get("initial-cluster-state") != "new":
+        process, data = host.etcd.process.value, host.data.value
+        if process is None or data is None:
             continue
         cluster, ids = bootstrap_ids(process.settings)
+        if data.cluster_id != cluster:
+            continue
         names: Mapping[str, str] = initial_cluster(process.settings)
         return Membership(
             cluster,

@@ -90,10 +90,10 @@ def start_founders(view: View) -> Step | Refusal | None:
 
 def all_founded(view: View) -> Refusal | None:
     """Founding members that do not come up."""
-    if view.born or view.membership is None:
+    if view.born:
         return None
     for url, wanted in view.target.members.items():
-        member = view.membership.members.get(url)
+        member = view.membership.members.get(url) if view.membership else None
         if member is None or not member.serving:
             return Refusal(
                 "does-not-serve",

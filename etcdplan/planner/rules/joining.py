@@ -31,6 +31,8 @@ def _settled(view: View, host: str) -> bool:
 
 def host_of_newcomer(view: View) -> Step | Refusal | None:
     """Make the hosts of new members ready."""
+    if not view.born:
+        return None
     listed = view.membership.members if view.membership else {}
     for wanted in (*view.joining, *view.missing[:1]):
         host = view.state.host(wanted.host)
