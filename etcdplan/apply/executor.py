@@ -83,7 +83,7 @@ class Executor:
 
     def _steps(self, approved: Approved) -> None:
         state = self._ready()
-        self._remember(state, self._everywhere(state))
+        begun = False
         while True:
             plan = unroll(self.target, state)
             for refusal in plan.refusals:
@@ -98,6 +98,9 @@ class Executor:
                     hint="Go on with: etcdplan apply --resume SPEC.",
                 )
             self.lock.check()
+            if not begun:
+                self._remember(state, self._everywhere(state))
+                begun = True
             self.total = max(self.total, self.done + len(plan.steps))
             self._step(planned, state)
             state = self._ready()

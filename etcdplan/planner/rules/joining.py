@@ -46,7 +46,9 @@ def host_of_newcomer(view: View) -> Step | Refusal | None:
                 "One host runs one etcd, and a healthy member is not removed before its successor votes. "
                 "Move the member to another host, or keep its peer URL.",
             )
-        if data is not None and (member is None or data.member_id != member.id):
+        # An etcd that was started before the cluster lists it has failed for that reason alone.
+        early = member is None and data is None and host.etcd.failing and not host.etcd.held
+        if early or (data is not None and (member is None or data.member_id != member.id)):
             return RetireEtcd(wanted.name, wanted.host, forget=False)
     return None
 
