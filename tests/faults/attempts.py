@@ -1,0 +1,110 @@
+"""Runs of etcdplan that die where a test wants them to, and the ones that come after them."""
+
+from dataclasses import dataclass, field, replace
+
+from etcdplan.apply.events import Event, RunStarted, StepStarted
+from etcdplan.apply.failpoints import (
+    Boundaries,
+    Failpoint,
+    FailpointHosts,
+    FailpointStore,
+    Killed,
+    NoFailpoint,
+)
+from etcdplan.apply.holder import Holder
+from etcdplan.apply.journal import JOURNAL_DIR
+from etcdplan.apply.session import Session
+from etcdplan.errors import StaleError
+from etcdplan.model.state import State
+from tests.support.fake_runs import Runner, RunnerDisk
+from tests.support.fake_world import FakeWorld
+
+NO_PROCESS = 2**22 + 1
+"""Above every `pid_max`: a process that provably does not live."""
+
+
+@dataclass
+class Attempt(Runner):
+    """One process that runs etcdplan, with a disk of its own; it dies where its failpoint says.
+
+    Attempts of one `machine` see of each other that they are dead, or that they are `alive`; of those on other machines
+    only the heartbeat tells, and there is none.
+    `watch_step` is the step (from 1) of which `declared` keeps the states that it passes through.
+    """
+
+    failpoint: Failpoint = field(default_factory=NoFailpoint)
+    machine: str = ""
+    alive: bool = False
+    watch_step: int = 0
+    steps_begun: int = 0
+    declared: tuple[State, ...] = ()
+    disk: RunnerDisk = field(default_factory=RunnerDisk)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        assert self.hosts is not None
+        self.boundaries = Boundaries(self.failpoint)
+        self.hosts = FailpointHosts(self.hosts, self.boundaries)
+        self.tell = self._watch
+
+    def session(self) -> Session:
+        """Return a session that dies where it shall."""
+        place = self.machine or self.name
+        here = Holder.here("apply")
+        pid, started = (here.pid, here.pid_started) if self.alive else (NO_PROCESS, 1)
+        return replace(
+            super().session(),
+            runner=FailpointStore(self.disk, self.boundaries, "runner"),
+            holder=Holder(self.name, place, "test", pid, started, place, place, "apply"),
+        )
+
+    def _watch(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, StepStarted):
+            self.steps_begun += 1
+        if isinstance(event, RunStarted | StepStarted) and self.steps_begun == self.watch_step:
+            before = self.observe()
+            self.declared = (before,)
+            if isinstance(event, StepStarted):
+                [planned, *_] = self.plan().steps
+                assert planned.step.id == event.id
+                self.declared += planned.step.stages(before)
+
+
+def dies(attempt: Attempt, *, resume: bool = False) -> bool:
+    """Run it; return whether it died."""
+    try:
+        if resume:
+            attempt.resume()
+        else:
+            attempt.apply()
+    except Killed:
+        return True
+    return False
+
+
+def journalled(world: FakeWorld) -> bool:
+    """Whether any host has the whole first line of a run's journal."""
+    return any(
+        name.startswith(JOURNAL_DIR) and b"\n" in content
+        for machine in world.machines.values()
+        if machine.reachable
+        for name, content in machine.files.items()
+    )
+
+
+def finish(world: FakeWorld, attempt: Attempt) -> None:
+    """Resume what a dead run left; one that died before its first line was whole had no effect and is begun again."""
+    if journalled(world):
+        attempt.resume()
+        return
+    effects = len(world.effects_log)
+    assert effects == 0
+    if attempt.plan().steps:
+        try:
+            attempt.resume()
+        except StaleError:
+            pass
+        else:
+            raise AssertionError("a run was resumed that no host knows of")
+    attempt.apply()
