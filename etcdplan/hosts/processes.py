@@ -11,7 +11,7 @@ from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _POLL = 0.01
-_TURN = 1.0
+_TURN = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ GRACE = 15.0
 
 _APPEAR = 10.0
 _BECOME = 1.0
+_LOOKS = 5
 _DIE = 10.0
 _LOG_LIMIT = 8 << 20
 _NAME = "etcdplan-supervisor"
@@ -141,14 +142,14 @@ class SupervisedUnit:
                     *argv,
                 ],
                 cwd="/",
-                env={"PATH": "/usr/local/bin:/usr/bin:/bin", UNIT_VARIABLE: str(self.marker_prefix)},
+                env={"PATH": os.environ.get("PATH", os.defpath), UNIT_VARIABLE: str(self.marker_prefix)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 check=True,
             )
-            if not wait_until(self._came_about, timeout=_APPEAR) or self._noted() is None:
+            if not self._came_about():
                 self.stop()
                 raise HostRefused(f"{argv[0]} could not be started.", hint=f"{self.log} may say why.")
         except (OSError, subprocess.SubprocessError, HostRefused):
@@ -196,10 +197,17 @@ class SupervisedUnit:
             return None
 
     def _came_about(self) -> bool:
-        noted = self._noted()
-        if noted is None:
-            return not self._all()
-        return not _is_supervisor(noted)
+        """Wait for the first program of a new supervisor; return whether there was one."""
+        missed = 0
+
+        def decided() -> bool:
+            nonlocal missed
+            noted = self._noted()
+            # A look at all processes is no snapshot, so one that finds nothing may have missed the supervisor.
+            missed = 0 if noted is not None or self._all() else missed + 1
+            return missed == _LOOKS or (noted is not None and not _is_supervisor(noted))
+
+        return wait_until(decided, timeout=_APPEAR) and self._noted() is not None
 
     def _all(self) -> list[ProcessId]:
         found = list(processes_with(UNIT_VARIABLE, lambda value: value == str(self.marker_prefix)))

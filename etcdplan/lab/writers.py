@@ -9,6 +9,7 @@ import itertools
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ DEADLINE = 0.5
 """Seconds that a write may take; with `WRITERS` it is part of the definition of the write gap."""
 
 _PAUSE = 0.05
+_SHUN = 1.0
 _PAGE = 1000
 _VERIFY_DEADLINE = 5.0
 _ATTEMPTS = 10
@@ -65,8 +67,8 @@ class WriteReport:
 class Writers:
     """Puts keys of its own, from many threads, until it is left.
 
-    `endpoints` are client URLs; a writer stays with one until it fails, then takes the next. Raises `LabError` when
-    the client library is not installed.
+    `endpoints` are client URLs; each writer uses one after the other, and leaves one that failed out for a second.
+    Raises `LabError` when the client library is not installed.
     """
 
     def __init__(
@@ -112,7 +114,6 @@ class Writers:
         with self._lock:
             if not self._stop.is_set():
                 self._ended = time.monotonic()
-                self._longest_gap = max(self._longest_gap, self._ended - self._last)
             self._stop.set()
         for thread in self._threads:
             thread.join(_JOIN)
@@ -145,17 +146,23 @@ class Writers:
         return lost
 
     def _run(self, writer: int) -> None:
-        ring = itertools.cycle(self._endpoints)
-        endpoint = next(itertools.islice(ring, writer % len(self._endpoints), None))
+        ring = deque(self._endpoints)
+        ring.rotate(-writer)
+        shunned = dict.fromkeys(self._endpoints, 0.0)
         clients: dict[str, Any] = {}
         try:
             for number in itertools.count():
                 if self._stop.is_set():
                     return
+                for _ in range(len(ring)):
+                    ring.rotate(-1)
+                    if shunned[ring[0]] <= time.monotonic():
+                        break
+                endpoint = ring[0]
                 if endpoint not in clients:
                     clients[endpoint] = self._connect(endpoint, self._deadline)
                 if not self._put(clients[endpoint], writer, number):
-                    endpoint = next(ring)
+                    shunned[endpoint] = time.monotonic() + _SHUN
                 self._stop.wait(self._pause)
         except BaseException as fault:  # noqa: BLE001 - a thread's error is the report's
             self._fault = fault
