@@ -69,7 +69,7 @@ def _decrypt(path: Path, content: Secret, identities: Sequence[Path]) -> Secret:
     if not identities:
         raise PkiError(
             f"{path} is encrypted with age, and no identity is given.",
-            hint="Name the file with the AGE-SECRET-KEY that opens it.",
+            hint="Name the file with the AGE-SECRET-KEY that opens it (--age-identity, or ETCDPLAN_AGE_IDENTITY).",
         )
     keys = [key for file in identities for key in _read_identities(file)]
     try:
