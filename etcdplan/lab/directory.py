@@ -102,10 +102,9 @@ class LabDirectory:
         }
 
     def host_roots(self) -> list[Path]:
-        """Return the directories of the hosts that are there."""
-        return (
-            sorted(entry for entry in self.hosts.iterdir() if entry.is_dir()) if self.hosts.is_dir() else []
-        )
+        """Return the directories of the hosts that are there, in the order of their addresses."""
+        roots = [entry for entry in self.hosts.iterdir() if entry.is_dir()] if self.hosts.is_dir() else []
+        return sorted(roots, key=lambda root: (len(root.name), root.name))
 
     def file(self) -> LabFile:
         """Return what `lab.json` says; raise `LabError`."""
