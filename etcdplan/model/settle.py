@@ -73,7 +73,7 @@ def _follow(state: State, *, gains: bool) -> State:
     voters = [member for member in membership.members.values() if not member.learner]
     holds = sum(runs[member.peer_url] for member in voters) > len(voters) // 2
     members = {
-        url: _serve(state, member, runs[url] and holds and (gains or member.serving))
+        url: _serve(state, member, runs[url] and holds and (gains or member.serving), gains=gains)
         for url, member in membership.members.items()
     }
     if any(members[url] is not member for url, member in membership.members.items()):
@@ -90,9 +90,9 @@ def _follow(state: State, *, gains: bool) -> State:
     return _api_servers(state, clients, gains=gains)
 
 
-def _serve(state: State, member: Member, serving: bool) -> Member:
-    """Return the member as serving or not; one that serves has published its name and client URLs."""
-    if serving == member.serving:
+def _serve(state: State, member: Member, serving: bool, *, gains: bool) -> Member:
+    """Return the member as serving or not; one that serves publishes its name and client URLs, if soon after."""
+    if serving == member.serving and not (gains and serving and not member.started):
         return member
     if not serving:
         return replace(member, serving=False)

@@ -1,6 +1,6 @@
 """The live state: every host at once, each with a deadline; strictly read-only."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -62,6 +62,12 @@ def observe(
         found = each(lambda address: _look(target, hosts, address, timeout), wanted)
         seen.update(zip(wanted, found, strict=True))
         wanted = [address for address in dict.fromkeys(_named(seen.values())) if address not in seen]
+    # What is on a host was read before the member lists: a newcomer that came up in between has no data in that report,
+    # and would be taken for a member that lost it.
+    doubtful = list(_started_without_data(seen.values()))
+    seen.update(
+        zip(doubtful, each(lambda address: _look(target, hosts, address, timeout), doubtful), strict=True)
+    )
     records = {address: _record(one) for address, one in seen.items()}
     last_seen = _newest(records.values())
     answers = {address: one.etcd for address, one in seen.items() if one.etcd is not None}
@@ -109,6 +115,20 @@ def _named(seen: Iterable[_Seen]) -> Iterable[str]:
         if record is not None:
             yield from record.hosts
             yield from (host_of(url) for url in record.members)
+
+
+def _started_without_data(seen: Collection[_Seen]) -> Iterable[str]:
+    """Yield the hosts without data whose members are listed as started."""
+    listed = [member for one in seen if one.etcd for member in one.etcd.members]
+    started = {host_of(url) for member in listed if member.name for url in member.peer_urls}
+    for one in seen:
+        if (
+            one.address in started
+            and one.report
+            and not one.report.data.is_unknown
+            and not one.report.data.value
+        ):
+            yield one.address
 
 
 def _record(one: _Seen) -> tuple[Fact[Record], str]:
