@@ -1,5 +1,6 @@
 """Runs of etcdplan that die where a test wants them to, and the ones that come after them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from etcdplan.apply.events import Event, RunStarted, StepStarted
@@ -29,7 +30,8 @@ class Attempt(Runner):
 
     Attempts of one `machine` see of each other that they are dead, or that they are `alive`; of those on other machines
     only the heartbeat tells, and there is none.
-    `watch_step` is the step (from 1) of which `declared` keeps the states that it passes through.
+    `watcher` is told every event. `watch_step` is the step (from 1) of which `declared` keeps the states that it passes
+    through.
     """
 
     failpoint: Failpoint = field(default_factory=NoFailpoint)
@@ -38,6 +40,7 @@ class Attempt(Runner):
     watch_step: int = 0
     steps_begun: int = 0
     declared: tuple[State, ...] = ()
+    watcher: Callable[[Event], object] = lambda event: None
     disk: RunnerDisk = field(default_factory=RunnerDisk)
 
     def __post_init__(self) -> None:
@@ -60,6 +63,7 @@ class Attempt(Runner):
 
     def _watch(self, event: Event) -> None:
         self.events.append(event)
+        self.watcher(event)
         if isinstance(event, StepStarted):
             self.steps_begun += 1
         if isinstance(event, RunStarted | StepStarted) and self.steps_begun == self.watch_step:
