@@ -15,7 +15,8 @@ from etcdplan.model.state import Data
 _HEAD = 4096
 _METADATA, _CRC = 1, 4
 _ASIDE = "set-aside-"
-_OURS = re.compile(rf"member|lost\+found|{_ASIDE}.*")
+_OURS = re.compile(rf"member|lost\+found|{_ASIDE}.*|\.touch")
+"""What is no loss. etcd writes `.touch` and removes it at every start, to see whether it may (fileutil.IsDirWriteable)."""
 
 
 def read_data(data_dir: Path, wal_dir: Path | None) -> Data | None:
@@ -34,7 +35,7 @@ def read_data(data_dir: Path, wal_dir: Path | None) -> Data | None:
         return Data(0, 0, foreign=f"a damaged write-ahead log in {log}")
     strange = [name for name in _names(data_dir) if not _OURS.fullmatch(name)]
     # Making its log, etcd removes whatever is in the log's directory (wal.go, renameWAL).
-    strange += [f"{wal_dir}/{name}" for name in (_names(wal_dir) if wal_dir else ())]
+    strange += [f"{wal_dir}/{name}" for name in (_names(wal_dir) if wal_dir else ()) if name != ".touch"]
     if strange:
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
         return Data(0, 0, foreign=f"{', '.join(strange[:3])}{more} in {data_dir}")

@@ -114,6 +114,13 @@ def test_foreign_files_where_the_log_would_go_are_named(data_dir: Path, tmp_path
     assert "letters.txt" in data.foreign
 
 
+def test_what_etcd_writes_for_a_moment_when_it_starts_is_not_foreign(data_dir: Path, tmp_path: Path) -> None:
+    write(data_dir / ".touch")
+    write(tmp_path / "wal/.touch")
+    assert read_data(data_dir, None) is None
+    assert read_data(data_dir, tmp_path / "wal") is None
+
+
 def test_a_path_that_is_no_directory_is_an_error(data_dir: Path) -> None:
     write(data_dir)
     with pytest.raises(NotADirectoryError):
