@@ -16,7 +16,7 @@ _HEAD = 4096
 _METADATA, _CRC = 1, 4
 _ASIDE = "set-aside-"
 _OURS = re.compile(rf"member|lost\+found|{_ASIDE}.*|\.touch")
-"""What is no loss. etcd writes `.touch` and removes it at every start, to see whether it may (fileutil.IsDirWriteable)."""
+"""What is no loss. `.touch` is etcd's own: written and removed at every start (fileutil.IsDirWriteable)."""
 
 
 def read_data(data_dir: Path, wal_dir: Path | None) -> Data | None:
