@@ -138,6 +138,9 @@ def _member_call(effect: AddLearner | Promote | Remove | MoveLeader, state: Stat
                 host, "member-remove", url, lambda port, claim: port.member_remove(claim, client, number)
             )
         case MoveLeader():
+            # Only the leader can; when its host does not answer, its client URL is called through another one.
+            leader = membership.members.get(state.leader or "")
+            client = leader.client_urls[0] if leader is not None and leader.client_urls else client
             return Call(host, "move-leader", url, lambda port, claim: port.move_leader(claim, client, number))
 
 

@@ -19,7 +19,7 @@ from etcdplan.diff.target import Target
 from etcdplan.diff.view import View
 from etcdplan.errors import EtcdplanError, OutcomeUnknownError, RefusedError, StoppedError, UnobservedError
 from etcdplan.hosts.ports import Claim, Hosts
-from etcdplan.model.effects import AddLearner, ClusterEffect, Effect, WriteRecord
+from etcdplan.model.effects import AddLearner, ClusterEffect, Effect, MoveLeader, WriteRecord
 from etcdplan.model.facts import UnknownFact
 from etcdplan.model.settle import settle
 from etcdplan.model.state import Record, State, host_of
@@ -98,6 +98,8 @@ class Executor:
                     hint="Go on with: etcdplan apply --resume SPEC.",
                 )
             self.lock.check()
+            answering = (host.address for host in state.hosts.values() if not host.unreachable)
+            self.lock.spread({address: self.hosts.host(address).store for address in answering})
             if not begun:
                 self._remember(state, self._everywhere(state))
                 begun = True
@@ -143,6 +145,8 @@ class Executor:
                     raise StoppedError(rejected.message, hint=rejected.hint) from rejected
                 self._waiting(planned, began, rejected.reason.value)
             except EtcdUnreachable as error:
+                if isinstance(effect, MoveLeader):
+                    return  # The others elect one when it is gone.
                 raise OutcomeUnknownError(error.message) from error
 
     def _call(self, call: Call) -> None:

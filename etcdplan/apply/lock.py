@@ -139,6 +139,7 @@ class Lock:
         self._clock = clock
         self._released = False
         self._fenced: Fenced | None = None
+        self._without: frozenset[str] = frozenset()
         self.taken_over: Final = taken_over
         """The dead holders whose lock this one replaced."""
 
@@ -161,8 +162,8 @@ class Lock:
         self._record = replace(
             self._record, heartbeat=self._record.heartbeat + 1, heartbeat_time=stamp(self._clock)
         )
-        hosts = self._hosts
-        done = dict(zip(hosts.stores, hosts.each(self._beat_on, hosts.stores.values()), strict=True))
+        stores = self._hosts.stores
+        done = dict(zip(stores, self._hosts.each(self._beat_on, stores.values()), strict=True))
         if self._fenced is not None:
             raise self._fenced
         return frozenset(host for host, beaten in done.items() if beaten)
@@ -174,14 +175,22 @@ class Lock:
             self._compare(answer)
         if self._fenced is not None:
             raise self._fenced
-        if not self._hosts.majority([host for host, answer in answers.items() if self._is_ours(answer)]):
-            raise self._hosts.too_few(
-                {
-                    host: "does not have our lock"
-                    for host, answer in answers.items()
-                    if not self._is_ours(answer)
-                }
-            )
+        self._without = frozenset(host for host, answer in answers.items() if not self._is_ours(answer))
+        if not self._hosts.majority(answers.keys() - self._without):
+            raise self._hosts.too_few(dict.fromkeys(self._without, "does not have our lock"))
+
+    def spread(self, stores: Mapping[str, HostStore]) -> None:
+        """Give the lock to hosts that answer now and did not have it at the last `check`; raise `Fenced` as that does.
+
+        Until then they would refuse every effect.
+        """
+        has_it = self._hosts.stores.keys() - self._without
+        late = {host: store for host, store in stores.items() if host not in has_it}
+        if late:
+            self._hosts.stores = self._hosts.stores | late
+            list(self._hosts.each(self._beat_on, late.values()))
+        if self._fenced is not None:
+            raise self._fenced
 
     def release(self) -> None:
         """Let others take the lock; the token stays. Hosts that do not answer keep the mark of a dead holder."""

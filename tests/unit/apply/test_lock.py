@@ -379,6 +379,29 @@ def test_a_lock_that_a_majority_does_not_confirm_is_not_relied_on() -> None:
         lock.check()
 
 
+def test_a_host_that_comes_later_gets_the_lock() -> None:
+    world = stores("h1", "h2", "h3", "h4")
+    known = {name: world[name] for name in HOSTS}
+    world["h3"].up = False
+    with take(known, here()) as lock:
+        world["h3"].up = True
+        lock.check()
+        lock.spread(world)
+        assert [lock_file(store)["token"] for store in world.values()] == [1, 1, 1, 1]
+    assert not any(lock_file(store)["held"] for store in world.values())
+
+
+def test_a_host_that_comes_later_with_a_newer_lock_ends_the_run() -> None:
+    world = stores("h1", "h2", "h3", "h4")
+    for _ in range(2):
+        take({"h4": world["h4"]}, here()).release()
+    with take({name: world[name] for name in HOSTS}, here()) as lock:
+        lock.check()
+        with pytest.raises(Fenced):
+            lock.spread(world)
+    assert lock_file(world["h4"])["token"] == 2
+
+
 def test_a_release_passes_over_hosts_that_fail() -> None:
     world = stores()
     with take(world, here()):
