@@ -6,7 +6,7 @@ from etcdplan.planner.refusal import Refusal
 from etcdplan.spec.models import Spec
 from tests.support import fake_calls
 from tests.support.fake_etcd import FakeCluster
-from tests.support.fake_machine import split_url
+from tests.support.fake_machine import FakeMachine, split_url
 from tests.support.fake_world import FakeWorld
 
 
@@ -21,26 +21,14 @@ class Doubtful(Exception):
 def unjust(world: FakeWorld, spec: Spec, refusal: Refusal) -> str:
     """Return why a refusal is not just, nothing when it is; raise `Doubtful` when its remedy can be tried."""
     cluster = next((cluster for cluster in world.clusters if cluster.ever_led), None)
-    failing = [address for address, machine in world.machines.items() if machine.etcd.failing]
     match refusal.code:
-        case "quorum-lost" | "all-data-gone" | "nobody-answers":
-            return (
-                "" if cluster is not None and not could_have_quorum(world, cluster) else "quorum is not lost"
-            )
-        case "does-not-start" | "does-not-serve":
-            failing = [address for address, machine in world.machines.items() if machine.etcd.failing]
-            idle = [
-                a
-                for a, m in world.machines.items()
-                if m.etcd.process is not None and not m.etcd.process.ready
-            ]
+        case "quorum-lost" | "all-data-gone" | "nobody-answers" | "does-not-start" | "does-not-serve":
             if cluster is not None and not could_have_quorum(world, cluster):
                 return ""
-            if failing:
-                raise Doubtful(f"started: {failing}", lambda: _start(world, failing))
+            idle = [address for address, machine in world.machines.items() if _could_run(machine)]
             if idle:
-                raise Doubtful(f"restarted: {idle}", lambda: _start(world, idle))
-            return "everything runs"
+                raise Doubtful(f"started: {', '.join(idle)}", lambda: _start(world, idle))
+            return "nothing that could run is down"
         case "foreign-unstarted":
             wanted = {member.host for member in spec.spec.members}
             raise Doubtful("removed it", lambda: _remove_unstarted(world, wanted))
@@ -62,6 +50,12 @@ def could_have_quorum(world: FakeWorld, cluster: FakeCluster) -> bool:
         whole = data is not None and not (data.corrupt or data.forgetful or data.foreign)
         good += bool(whole and data and data.cluster is cluster and data.member_id == voter.id)
     return good > len(voters) // 2
+
+
+def _could_run(machine: FakeMachine) -> bool:
+    unit = machine.etcd
+    idle = unit.process is None or not unit.process.ready
+    return idle and unit.settings is not None and (machine.data is not None or unit.failing)
 
 
 def _start(world: FakeWorld, addresses: list[str]) -> None:

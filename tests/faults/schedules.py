@@ -310,7 +310,6 @@ def cut(schedule: Schedule, name: str, label: str, last_words: LastWords) -> Non
     """A host goes out of reach, and may come back by itself."""
     address = host_of_effect(label) if name.startswith("effect") else schedule.any_host()
     schedule.tell(f"    {address} is cut off")
-    schedule.surprised = True
     schedule.world.cut_network(address)
     if schedule.random.random() < 0.5:
         schedule.world.at(schedule.random.uniform(0.1, 30), lambda: schedule.world.restore_network(address))
@@ -387,7 +386,8 @@ def disk_goes(schedule: Schedule) -> None:
     """A member's data is lost, seldom more than the cluster survives."""
     address = schedule.member_host()
     if not schedule.survives_without(address):
-        if schedule.random.random() < 0.8:
+        recorded = any(machine.record is not None for machine in schedule.world.machines.values())
+        if schedule.random.random() < 0.8 or not recorded:
             return
         schedule.catastrophe = True
     schedule.tell(f"the data of {address} is lost")

@@ -229,6 +229,17 @@ def test_a_second_apply_at_once_is_turned_away_at_every_checkpoint(story: Story)
         assert summary(world) == reference(story).summary
 
 
+def test_a_host_that_was_silent_when_the_lock_was_taken_takes_part_when_it_is_back() -> None:
+    """It gets the lock, and its etcd, which is no member any more, is taken out of service."""
+    story = by_name("scale-5-3")
+    world = story.build()
+    world.cut_network("10.0.0.5")
+    attempt = checkpoint(world, story, 1, lambda: world.restore_network("10.0.0.5"))
+    attempt.apply()
+    assert_safe(world)
+    assert dump(world) == reference(story).end
+
+
 @pytest.mark.parametrize("story", STORIES, ids=str)
 def test_a_run_stops_where_it_is_told_to_and_is_resumed(story: Story) -> None:
     """The state is known, the exit code is 6, and the journal says that it stopped."""
