@@ -54,8 +54,8 @@ RULES: tuple[Rule, ...] = (
     joining.add_missing,
     api_servers.off_the_leaving,
     leaving.remove_leaving,
-    settings.rolling_change,
     api_servers.final,
+    settings.rolling_change,
 )
 
 REPAIRS: frozenset[Rule] = frozenset({api_servers.returned, cures.start_members, leftovers.retire_removed})
