@@ -142,14 +142,12 @@ def _appear(state: State) -> State:
     if state.membership.value is not None:
         return state
     expected = state.last_seen if state.membership.is_unknown else None
-    candidate = expected or _founded(state)
+    candidate = _by_their_data(state, expected) if expected else _founded(state)
     if candidate is None:
         return state
-    members = {url: _by_its_data(state, candidate, member) for url, member in candidate.members.items()}
-    candidate = replace(candidate, members=members)
     running = {
         url: replace(member, serving=_runs_as(state.hosts.get(host_of(url)), member) is True)
-        for url, member in members.items()
+        for url, member in candidate.members.items()
     }
     if not quorum(replace(candidate, members=running)).holds:
         return state
@@ -159,13 +157,15 @@ def _appear(state: State) -> State:
     return replace(state, membership=Fact(replace(candidate, members=silent)))
 
 
-def _by_its_data(state: State, membership: Membership, member: Member) -> Member:
+def _by_their_data(state: State, remembered: Membership) -> Membership:
     """A memory may be older than a member's data, and the data's identity is what it will run as."""
-    host = state.hosts.get(host_of(member.peer_url))
-    data = host.data.value if host else None
-    if data is None or data.cluster_id != membership.cluster_id:
-        return member
-    return replace(member, id=data.member_id)
+    members = {}
+    for url, member in remembered.members.items():
+        host = state.hosts.get(host_of(url))
+        data = host.data.value if host else None
+        ours = data is not None and data.cluster_id == remembered.cluster_id
+        members[url] = replace(member, id=data.member_id) if data and ours else member
+    return replace(remembered, members=members)
 
 
 def has_answered(state: State, peer_url: str) -> bool:
