@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,8 +153,17 @@ def test_a_damaged_plan_is_not_applied(
     assert said in words(capsys)
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [lambda steps: steps.pop(0), lambda steps: steps[0]["params"].update(authorities=["f" * 64])],
+    ids=["a step less", "another parameter"],
+)
 def test_an_edited_plan_with_a_new_checksum_is_not_applied(
-    spec: Path, empty: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    edit: Callable[[list[dict[str, dict[str, object]]]], object],
+    spec: Path,
+    empty: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from etcdplan.planner.document import sha256
 
@@ -161,7 +171,7 @@ def test_an_edited_plan_with_a_new_checksum_is_not_applied(
     run(["plan", str(spec), "--live", str(empty), "--out", str(out)])
     capsys.readouterr()
     body = json.loads(out.read_text())
-    body["steps"] = body["steps"][1:]
+    edit(body["steps"])
     del body["checksum"]
     out.write_text(json.dumps({**body, "checksum": sha256(body)}))
     assert run(["apply", str(out)]) == 1

@@ -1,0 +1,76 @@
+"""Steps list what is left to do, and nothing more."""
+
+from dataclasses import replace
+
+import pytest
+
+from etcdplan.diff.view import View
+from etcdplan.model.effects import Hold, MoveLeader, Remove, SetDataAside, Start, Stop, WriteSettings
+from etcdplan.model.facts import known
+from etcdplan.model.state import Host, Leaf, State
+from etcdplan.planner.unroll import unroll
+from etcdplan.steps.membership import RemoveMember
+from etcdplan.steps.retire_etcd import RetireEtcd
+from tests.support.scenarios import make_spec, target_of
+
+SPEC = make_spec(3)
+TARGET = target_of(SPEC)
+URLS = list(TARGET.members)
+
+
+@pytest.fixture(scope="module")
+def running() -> State:
+    plan = unroll(TARGET, State({host: Host(host) for host in TARGET.hosts()}))
+    assert not plan.refusals
+    return plan.steps[-1].after
+
+
+def changed(url: str, state: State) -> tuple[object, ...]:
+    """Return the effects of running a member with another setting."""
+    step = View(TARGET, state).etcd(TARGET.members[url])
+    return replace(step, settings={**step.settings, "max-txn-ops": "99"}).effects(state)
+
+
+def test_a_leader_hands_over_before_it_is_stopped(running: State) -> None:
+    leads = replace(running, leader=URLS[1])
+    kinds = [type(effect) for effect in changed(URLS[1], leads)]
+    assert kinds == [WriteSettings, MoveLeader, Stop, Start]
+    assert [type(effect) for effect in changed(URLS[0], leads)] == [WriteSettings, Stop, Start]
+
+
+def test_a_leader_hands_over_before_it_is_removed(running: State) -> None:
+    leads = replace(running, leader=URLS[1])
+    assert [type(effect) for effect in RemoveMember("m", URLS[1]).effects(leads)] == [MoveLeader, Remove]
+    assert [type(effect) for effect in RemoveMember("m", URLS[0]).effects(leads)] == [Remove]
+
+
+def test_nothing_is_left_of_what_is_there(running: State) -> None:
+    for wanted in TARGET.members.values():
+        assert View(TARGET, running).etcd(wanted).effects(running) == ()
+
+
+def test_data_is_set_aside_only_when_the_process_is_held(running: State) -> None:
+    step = RetireEtcd("m", "10.0.0.1", forget=False)
+    assert [type(effect) for effect in step.effects(running)] == [Hold, SetDataAside]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda leaf, now: replace(leaf, key_matches=False), "its key does not belong to it"),
+        (lambda leaf, now: replace(leaf, issuer=""), "not signed by the CA"),
+        (lambda leaf, now: replace(leaf, not_after=now), "has expired"),
+        (lambda leaf, now: replace(leaf, not_after=now + 86_400), "expires soon"),
+        (lambda leaf, now: replace(leaf, sans=leaf.sans[1:]), "lacks 10.0.0.1"),
+        (lambda leaf, now: replace(leaf, usages=("server",)), "may not be used as client"),
+    ],
+)
+def test_a_bad_certificate_is_issued_again(spoil: object, says: str, running: State) -> None:
+    assert callable(spoil)
+    host = running.host("10.0.0.1")
+    leaf = host.leaf("server").get()
+    assert isinstance(leaf, Leaf)
+    bad = running.with_host(replace(host, leafs={**host.leafs, "server": known(spoil(leaf, running.now))}))
+    step = next(View(TARGET, bad).certificates(TARGET.members[URLS[0]]))
+    assert says in (step.wrong(bad) or "")
+    assert [planned.step.id for planned in unroll(TARGET, bad).steps] == [step.id]
