@@ -60,13 +60,13 @@ def _data_gone(view: View) -> Refusal:
 
 
 def _how(view: View, voter: Member) -> str:
-    """Say what keeps a voter from serving, as far as it can be seen."""
+    """Say what keeps a voter from serving; what cannot be seen on a host that answers is not called lost."""
     host = view.state.hosts.get(host_of(voter.peer_url))
     if host is None or host.unreachable:
         return "its host does not answer"
-    if host.data.value is None:
-        return "its data could not be read" if host.data.is_unknown else "its data is gone"
-    process = host.etcd.process.value
+    if host.data.get() is None:
+        return "its data is gone"
+    process = host.etcd.process.get()
     if process is None:
         return "it keeps failing" if host.etcd.failing else "it is down, with its data"
     return "it hangs" if process.hung else "it runs, and waits for the others"
