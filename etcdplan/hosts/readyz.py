@@ -5,7 +5,9 @@ from http.client import HTTPException, HTTPSConnection
 
 
 def is_ready(address: str, port: int, *, timeout: float) -> bool:
-    """Ask `/readyz`; a server that wants credentials first (401, 403) has come far enough to serve.
+    """Ask `/readyz`; a server that wants credentials first (401) has come far enough to serve.
+
+    403 does not mean that: it is the answer of one that starts, until it has read the roles that let anybody ask.
 
     No secret is sent and nothing but the readiness of a process that runs on this machine is believed, so the
     server's certificate, often one that it made itself, is not checked.
@@ -17,7 +19,7 @@ def is_ready(address: str, port: int, *, timeout: float) -> bool:
     connection = HTTPSConnection(host, port, timeout=timeout, context=unchecked)
     try:
         connection.request("GET", "/readyz")
-        return connection.getresponse().status in (200, 401, 403)
+        return connection.getresponse().status in (200, 401)
     except (OSError, HTTPException):
         return False
     finally:
