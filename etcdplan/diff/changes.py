@@ -105,6 +105,7 @@ def _member(view: View, wanted: MemberTarget) -> Iterator[Change]:
         yield Change(
             f"{address}/version", "update", listed.version, view.target.version, "another version runs"
         )
+    host.data.get()  # Not compared, but data that cannot be read are not known to be the member's.
     process = host.etcd.process.get()
     if listed is not None and listed.started and (process is None or process.hung):
         before = "down" if process is None else "hung"
