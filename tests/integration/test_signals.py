@@ -1,0 +1,57 @@
+"""Signals during apply, and two applies at once."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import Command, Lab
+
+pytestmark = [pytest.mark.host, pytest.mark.timeout(300)]
+
+
+def scaling(lab: Lab) -> tuple[Command, Path]:
+    """Begin something that takes a while, and wait until it is in the middle of it; return it and its spec."""
+    lab.up()
+    five = lab.variant(members={f"member{number}": number for number in range(1, 6)})
+    command = lab.start("apply", five, "--auto-approve")
+    command.wait_for("as a learner")
+    return command, five
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_stops_at_a_checkpoint(lab: Lab, number: signal.Signals) -> None:
+    command, five = scaling(lab)
+    command.process.send_signal(number)
+    done = command.end(expect=6)
+    assert "Stopping at the next checkpoint" in done.err
+    assert "Apply stopped: Stopped at a checkpoint" in done.err
+    assert "apply --resume" in done.err
+    effects = lab.effects()
+    assert all("result" in note for note in effects.values()), "no effect was cut"
+    lab.resume(five)
+    lab.settled(five)
+
+
+def test_the_second_signal_stops_at_once(lab: Lab) -> None:
+    command, five = scaling(lab)
+    command.process.send_signal(signal.SIGINT)
+    command.wait_for("Interrupt received")
+    command.process.send_signal(signal.SIGINT)
+    done = command.end(expect=130, timeout=5)
+    assert "Stopping at once" in done.err
+    lab.resume(five)
+    lab.settled(five)
+
+
+def test_a_second_apply_at_once_is_told_who_holds_the_lock(lab: Lab) -> None:
+    command, five = scaling(lab)
+    second = lab.run("apply", five, "--auto-approve", expect=4)
+    assert str(command.process.pid) in second.err
+    lab.run("apply", "--resume", five, expect=4)
+    # A plan takes no lock.
+    lab.run("plan", five, "--detailed-exitcode", expect=2)
+    command.end()
+    # Effects begin with the fencing token: the founding's and this run's, and no other's.
+    assert {Path(effect).name.split("-")[0] for effect in lab.effects()} == {"00000001", "00000002"}
+    lab.settled(five)
