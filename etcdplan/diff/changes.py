@@ -94,6 +94,10 @@ def _host(view: View, address: str) -> Iterator[Change]:
         yield Change(
             f"host/{address}/record", "create", before, view.target.cluster, "it is not recorded there"
         )
+    settings = host.etcd.settings.get()
+    if view.born and settings is not None and settings.get("initial-cluster-state") == "new":
+        why = "an empty etcd there would found another cluster"
+        yield Change(f"host/{address}/etcd/initial-cluster-state", "update", "new", "existing", why)
 
 
 def _member(view: View, wanted: MemberTarget) -> Iterator[Change]:
