@@ -191,6 +191,16 @@ def drift(rng: Random, world: World, target: Target) -> str | None:
     return f"drift etcd {host.address} {where}"
 
 
+def unseal(rng: Random, world: World, target: Target) -> str | None:
+    """Somebody sets `initial-cluster-state` back to new."""
+    host = _etcd_host(rng, world, running=False)
+    if host is None or host.etcd.settings.value is None:
+        return None
+    settings = {**host.etcd.settings.value, "initial-cluster-state": "new"}
+    world.change(host.address, etcd=replace(host.etcd, settings=known(settings)))
+    return f"unseal {host.address}"
+
+
 def lose_settings(rng: Random, world: World, target: Target) -> str | None:
     host = _etcd_host(rng, world, running=False)
     if host is None:
@@ -381,6 +391,7 @@ FAULTS: tuple[tuple[int, Fault], ...] = (
     (3, point_elsewhere),
     (3, drift),
     (1, lose_settings),
+    (1, unseal),
     (4, spoil_certificate),
     (1, lose_trust),
     (2, lose_record),
