@@ -69,7 +69,7 @@ def endpoints(lab: Lab, name: str) -> set[str]:
 
 def starts(lab: Lab) -> dict[str, int]:
     """Count how often each API server was started."""
-    made = real_outcome.made_once(lab)
+    made, _ = real_outcome.made_once(lab)
     return {name: made[f"NETWORK.{number}", f"start apiserver/{name}"] for name, number in SERVERS.items()}
 
 

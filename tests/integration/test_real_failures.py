@@ -148,7 +148,7 @@ def test_a_rolling_change_hands_the_leadership_over(lab: Lab) -> None:
     assert identity(lab) == was
     assert all(lab.pids()[host] != pid for host, pid in pids.items())
     # Restarted once each; and the leadership was moved before the leader was stopped: a term for each move, no more.
-    made = real_outcome.made_once(lab)
+    made, _ = real_outcome.made_once(lab)
     assert {made[f"NETWORK.{number}", "stop etcd"] for number in (1, 2, 3)} == {1}
     moves = effects(lab)["move-leader"]
     assert moves >= 1

@@ -5,7 +5,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,40 +64,70 @@ def _files(hosts: Path) -> list[str]:
             continue
         # The numbers of certificate pairs, and the times at which data was set aside.
         name = re.sub(
-            r"(/\.[^/]+\.)\d+(?=/|$)", r"\1N", re.sub(r"set-aside-\d{8}T\d{6}Z", "set-aside-TIME", name)
+            r"(/\.[^/]+\.)\d+(?=/|$)", r"\1N", re.sub(r"set-aside-\d{8}T\d{6}Z-\d+", "set-aside", name)
         )
         found.add(f"{stat.filemode(mode)} {name}")
     return sorted(found)
 
 
-def asked(lab: Lab) -> Counter[tuple[str, str]]:
+@dataclass(frozen=True)
+class History:
+    """What was asked of etcd so far, as kind, member ID and peer URL, and every effect that was claimed on a host."""
+
+    events: frozenset[tuple[str, str, str]] = frozenset()
+    effects: frozenset[str] = frozenset()
+
+
+NOTHING = History()
+
+
+def history(lab: Lab) -> History:
+    """Return all that happened in a lab until now."""
+    return History(frozenset(_events(lab)), frozenset(lab.effects()))
+
+
+def asked(lab: Lab, since: History = NOTHING) -> Counter[tuple[str, str]]:
     """Count the additions, removals and promotions that etcd's own logs (3.5 and newer) tell of, by peer URL."""
-    events: set[tuple[str, str]] = set()
-    urls: dict[str, str] = {}
-    for log in (*lab.place.hosts.glob("*/var/log/etcd.log"), *lab.place.path.glob("gone/*/var/log/etcd.log")):
-        for line in log.read_text(errors="replace").splitlines():
-            if '"cluster-id"' not in line or not line.startswith("{"):
-                continue
-            entry = json.loads(line)
-            if entry["msg"] == "added member":
-                urls[entry["added-peer-id"]] = ",".join(entry["added-peer-peer-urls"])
-                events.add(("add", entry["added-peer-id"]))
-            elif entry["msg"] == "removed member":
-                events.add(("remove", entry["removed-remote-peer-id"]))
-            elif entry["msg"] == "promote member":
-                events.add(("promote", entry["promoted-member-id"]))
-    return Counter((kind, urls[member].replace(lab.network, "NETWORK")) for kind, member in events)
+    new = set(_events(lab)) - since.events
+    return Counter((kind, url.replace(lab.network, "NETWORK")) for kind, _, url in new)
 
 
-def made_once(lab: Lab) -> Counter[tuple[str, str]]:
-    """Count the effects on hosts that are made only once each, those of which it is unknown included."""
-    found: Counter[tuple[str, str]] = Counter()
+def _events(lab: Lab) -> Iterator[tuple[str, str, str]]:
+    entries = []
+    for log in (
+        *lab.place.hosts.glob("*/var/log/etcd.log*"),
+        *lab.place.path.glob("gone/*/var/log/etcd.log*"),
+    ):
+        lines = log.read_text(errors="replace").splitlines()
+        entries += [
+            json.loads(line) for line in lines if line.startswith("{") and '"local-member-id"' in line
+        ]
+    added = [entry for entry in entries if entry["msg"] == "added member"]
+    urls = {entry["added-peer-id"]: ",".join(entry["added-peer-peer-urls"]) for entry in added}
+    for kind, message, member in (
+        ("add", "added member", "added-peer-id"),
+        ("remove", "removed member", "removed-remote-peer-id"),
+        ("promote", "promote member", "promoted-member-id"),
+    ):
+        for entry in entries:
+            if entry["msg"] == message:
+                yield kind, entry[member], urls[entry[member]]
+
+
+def made_once(
+    lab: Lab, since: History = NOTHING
+) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]]:
+    """Count the effects on hosts that are made only once each: those that were done, and those that may have been."""
+    done: Counter[tuple[str, str]] = Counter()
+    possible: Counter[tuple[str, str]] = Counter()
     for path, note in lab.effects().items():
         claim, _, result = note.partition("\n")
-        effect = json.loads(claim)["effect"]
-        if _ONCE.match(effect) and "refused" not in result:
-            found[path.split("/")[0].replace(lab.network, "NETWORK"), effect] += 1
-    return found
+        effect = json.loads(claim)["effect"] if claim else ""
+        if path not in since.effects and _ONCE.match(effect) and "refused" not in result:
+            key = path.split("/")[0].replace(lab.network, "NETWORK"), effect
+            possible[key] += 1
+            done[key] += "done" in result
+    return done, possible
 
 
 def check_journals(lab: Lab) -> None:
