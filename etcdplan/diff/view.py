@@ -106,7 +106,7 @@ class View:
             return f"its data belongs to another cluster ({data.cluster_id:x})"
         if data.member_id != member.id:
             return "its data belongs to an earlier member"
-        if host.etcd.failing and self.runs_as_wanted(wanted) and self.quorum.holds:
+        if host.etcd.failing and not host.full and self.runs_as_wanted(wanted) and self.quorum.holds:
             return "it ends again and again on its own data"
         return None
 

@@ -107,6 +107,8 @@ class Host:
     trust: Fact[tuple[str, ...]] = ABSENT
     record: Fact[Record] = ABSENT
     api_servers: Mapping[str, Unit] = field(default_factory=dict)
+    full: bool = False
+    """No space is left where etcd's data is, or too little for its log."""
     unreachable: str = ""
     """Why the host does not answer; empty when it does. Then every fact above is unknown."""
 

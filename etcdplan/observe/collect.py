@@ -17,6 +17,8 @@ R = TypeVar("R")
 
 PATIENCE = 5.0
 """Seconds that one host may take to answer before anything is concluded from its silence."""
+LOG_SEGMENT = 64 * 1024**2
+"""Bytes that etcd allocates for its next piece of log (etcd `server/storage/wal/wal.go`, SegmentSizeBytes)."""
 HUNG_AFTER = 60
 """Seconds after its start when a process that does not answer, though the cluster does, counts as hung."""
 
@@ -170,7 +172,8 @@ def _host(one: _Seen, record: Fact[Record], credentials: Credentials, *, now: in
         for leaf, fact in report.leafs.items()
     }
     trust = _read(report.trust, f"host/{one.address}/trust", credentials.authorities)
-    return Host(one.address, etcd, report.data, leafs, trust, record, servers)
+    full = report.free_bytes is not None and report.free_bytes < LOG_SEGMENT
+    return Host(one.address, etcd, report.data, leafs, trust, record, servers, full)
 
 
 def _answering(unit: Unit, *, now: int, answers: bool | None, expected: bool) -> Unit:

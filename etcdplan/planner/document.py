@@ -217,6 +217,8 @@ def _host_facts(host: Host) -> Iterator[tuple[str, str]]:
     yield from _unit_facts(f"{address}/etcd", host.etcd)
     for name, unit in host.api_servers.items():
         yield from _unit_facts(f"{address}/apiserver/{name}", unit)
+    if host.full:
+        yield f"{address}/disk", "full"
     data = host.data.value
     yield (
         f"{address}/data",

@@ -159,6 +159,13 @@ def refused_newcomer_does_not_start() -> Case:
 
 
 @case
+def refused_disk_full() -> Case:
+    """A member ends again and again for want of space: it is not replaced."""
+    state = failing(running(THREE), "10.0.0.2")
+    return THREE, state.with_host(replace(state.host("10.0.0.2"), full=True))
+
+
+@case
 def refused_host_in_use() -> Case:
     """The spec gives a healthy member another peer port, so that it is another member on the same host."""
     spec = spec_of(members(1, 2, 3))

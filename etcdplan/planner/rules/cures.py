@@ -1,10 +1,12 @@
 """What is down or hung with its own data is started; that takes nothing from anybody."""
 
+from etcdplan.diff.target import MemberTarget
 from etcdplan.diff.view import View
+from etcdplan.planner.refusal import Refusal
 from etcdplan.steps.base import Step
 
 
-def start_members(view: View) -> Step | None:
+def start_members(view: View) -> Step | Refusal | None:
     """Start members that are down."""
     if not view.born or view.listed is None:
         return None
@@ -16,8 +18,22 @@ def start_members(view: View) -> Step | None:
         data, process = host.data.get(), host.etcd.process.get()
         own = data is not None and data.cluster_id == view.cluster_id
         listed = data is not None and (view.state.membership.is_unknown or data.member_id == member.id)
-        if not own or not listed or (host.etcd.failing and view.runs_as_wanted(wanted)):
+        if not own or not listed:
+            continue
+        if host.etcd.failing and view.runs_as_wanted(wanted):
+            if host.full:
+                return _full(wanted)
             continue
         if process is None or process.hung:
             return view.etcd(wanted)
     return None
+
+
+def _full(wanted: MemberTarget) -> Refusal:
+    return Refusal(
+        "disk-full",
+        f"member/{wanted.name}",
+        f"etcd of {wanted.name} on {wanted.host} ends again and again, and no space is left for its data "
+        f"({wanted.settings['data-dir']}).",
+        "Make room there, start it, and plan again. Its data is good as far as can be seen; it is not replaced.",
+    )
