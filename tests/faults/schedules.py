@@ -4,6 +4,7 @@ A schedule is a number: everything in it follows from its seed, so that what fai
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
@@ -15,6 +16,7 @@ from etcdplan.spec.models import Spec
 from tests.faults.attempts import Attempt
 from tests.faults.boundaries import host_of_effect, lose_the_reply
 from tests.faults.justice import Doubtful, unjust
+from tests.faults.outcome import url_of
 from tests.support import fake_calls
 from tests.support.fake_machine import split_url
 from tests.support.scenarios import founded, fresh, make_spec
@@ -55,6 +57,8 @@ class Schedule:
         self.world.slow_publish = self.random.random() < 0.3
         self.world.allow_api_outage = self.connect == "own"
         self.world.before_effect = self._before_effect
+        self.world.after_effect = self._after_effect
+        self.running = self.spec
         self.catastrophe = False
         """More data is lost than a cluster survives."""
         self.surprised = False
@@ -105,6 +109,7 @@ class Schedule:
         self.runs += 1
         machine = self.random.choice(["one", "one", ""])
         attempt = Attempt(self.world, self.spec, machine=machine)
+        self.running = self.spec
         if failpoint is not None:
             attempt.boundaries._failpoint = failpoint
             attempt.watcher = failpoint.watch
@@ -210,6 +215,21 @@ class Schedule:
             self.surprised or min(sizes, default=0) <= 2
         )  # The spec declares these outages.
 
+    def _after_effect(self, host: str, effect: str) -> None:
+        """A member that the spec keeps is never taken out while it has good data and could run on it."""
+        if effect == "member_remove":
+            host = split_url(url_of(self.world, int(self.world.effects_log[-1].args[1])))[1]
+        elif effect != "set_data_aside":
+            return
+        machine = self.world.machines[host]
+        data = machine.data if effect == "member_remove" else machine.aside[-1] if machine.aside else None
+        if data is None or data.corrupt or data.forgetful or data.foreign or data.cluster is None:
+            return
+        before = data.cluster.history[-2 if effect == "member_remove" else -1][1]
+        kept = host in {member.host for member in self.running.spec.members}
+        if kept and data.member_id in before and (machine.full or not machine.etcd.failing):
+            raise Wrong(f"{effect} of {host}, which the spec keeps and which has its data\n{self}")
+
     # What the faults need.
 
     def any_host(self) -> str:
@@ -282,7 +302,7 @@ class Chaos:
 def kill(schedule: Schedule, name: str, label: str, last_words: LastWords) -> None:
     """The process that runs etcdplan dies."""
     last_words()
-    raise Killed(f"{name} {label}")
+    raise Killed(name if name.endswith("torn") else f"{name} {label}")
 
 
 def lost_reply(schedule: Schedule, name: str, label: str, last_words: LastWords) -> None:
@@ -436,7 +456,8 @@ def leader_moves(schedule: Schedule) -> None:
             assert heir.data is not None
             schedule.tell(f"{heir.machine.address} leads")
             url = leader.settings["advertise-client-urls"]
-            fake_calls.move_leader(schedule.world, leader.machine, url, heir.data.member_id)
+            with suppress(EtcdplanError):
+                fake_calls.move_leader(schedule.world, leader.machine, url, heir.data.member_id)
             schedule.world.react()
 
 
