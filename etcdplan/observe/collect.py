@@ -36,12 +36,14 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What one host gave: a report, or the reason why there is none; and what its etcd answered."""
+    """What one host gave: a report, or why there is none; what its etcd answered; its record, and when it was written."""
 
     address: str
     report: HostReport | None
     why: str
     etcd: EtcdReport | None
+    record: Fact[Record]
+    written: str = ""
 
 
 def observe(
@@ -70,18 +72,14 @@ def observe(
     seen.update(
         zip(doubtful, each(lambda address: _look(target, hosts, address, timeout), doubtful), strict=True)
     )
-    records = {address: _record(one) for address, one in seen.items()}
-    last_seen = _newest(records.values())
+    last_seen = _newest(seen.values())
     answers = {address: one.etcd for address, one in seen.items() if one.etcd is not None}
     membership, leader = compose(
         answers.values(),
-        remembered=any(fact.value is not None or fact.is_unknown for fact, _ in records.values()),
+        remembered=any(one.record.value is not None or one.record.is_unknown for one in seen.values()),
     )
     serving = timeout >= PATIENCE and any(answer.serves for answer in answers.values())
-    built = {
-        address: _host(one, records[address][0], credentials, now=now, serving=serving)
-        for address, one in seen.items()
-    }
+    built = {address: _host(one, credentials, now=now, serving=serving) for address, one in seen.items()}
     return State(
         hosts=built,
         membership=membership,
@@ -97,7 +95,7 @@ def _look(target: Target, hosts: Hosts, address: str, timeout: float) -> _Seen:
     try:
         report = host.inspect(timeout=timeout)
     except HostUnreachable as error:
-        return _Seen(address, None, error.message, None)
+        return _Seen(address, None, error.message, None, unknown(f"host/{address}/record", error.message))
     process = report.etcd.process
     answer = None
     if process.value is not None or process.is_unknown:
@@ -105,7 +103,8 @@ def _look(target: Target, hosts: Hosts, address: str, timeout: float) -> _Seen:
         running = process.value.settings if process.value else {}
         url = running.get("advertise-client-urls", wanted.client_url if wanted else "").split(",")[0]
         answer = host.ask_etcd(url, timeout=timeout) if url else None
-    return _Seen(address, report, "", answer)
+    record, written = _record(address, report.record)
+    return _Seen(address, report, "", answer, record, written)
 
 
 def _named(seen: Iterable[_Seen]) -> Iterable[str]:
@@ -113,7 +112,7 @@ def _named(seen: Iterable[_Seen]) -> Iterable[str]:
     for one in seen:
         for member in one.etcd.members if one.etcd else ():
             yield from (host_of(url) for url in member.peer_urls[:1])
-        record = _record(one)[0].value
+        record = one.record.value
         if record is not None:
             yield from record.hosts
             yield from (host_of(url) for url in record.members)
@@ -133,11 +132,8 @@ def _started_without_data(seen: Collection[_Seen]) -> Iterable[str]:
             yield one.address
 
 
-def _record(one: _Seen) -> tuple[Fact[Record], str]:
-    name = f"host/{one.address}/record"
-    if one.report is None:
-        return unknown(name, one.why), ""
-    raw = one.report.record
+def _record(address: str, raw: Fact[bytes]) -> tuple[Fact[Record], str]:
+    name = f"host/{address}/record"
     if raw.is_unknown or raw.value is None:
         return Fact(None, why=raw.why, name=raw.name or name), ""
     try:
@@ -147,17 +143,16 @@ def _record(one: _Seen) -> tuple[Fact[Record], str]:
     return known(record), written
 
 
-def _newest(records: Iterable[tuple[Fact[Record], str]]) -> Membership | None:
-    dated = [
-        (written, fact.value) for fact, written in records if fact.value is not None and fact.value.members
-    ]
+def _newest(seen: Iterable[_Seen]) -> Membership | None:
+    records = ((one.written, one.record.value) for one in seen)
+    dated = [(written, record) for written, record in records if record is not None and record.members]
     if not dated:
         return None
     _, record = max(dated, key=lambda pair: pair[0])
     return Membership(record.cluster_id, record.members)
 
 
-def _host(one: _Seen, record: Fact[Record], credentials: Credentials, *, now: int, serving: bool) -> Host:
+def _host(one: _Seen, credentials: Credentials, *, now: int, serving: bool) -> Host:
     report = one.report
     if report is None:
         gone = unknown(f"host/{one.address}", one.why)
@@ -173,7 +168,7 @@ def _host(one: _Seen, record: Fact[Record], credentials: Credentials, *, now: in
     }
     trust = _read(report.trust, f"host/{one.address}/trust", credentials.authorities)
     full = report.free_bytes is not None and report.free_bytes < LOG_SEGMENT
-    return Host(one.address, etcd, report.data, leafs, trust, record, servers, full)
+    return Host(one.address, etcd, report.data, leafs, trust, one.record, servers, full)
 
 
 def _answering(unit: Unit, *, now: int, answers: bool | None, expected: bool) -> Unit:
