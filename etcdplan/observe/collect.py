@@ -36,7 +36,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What one host gave: a report, or why there is none; what its etcd answered; its record, and when it was written."""
+    """What one host gave: a report, or why there is none; its etcd's answer; its record, and when that was written."""
 
     address: str
     report: HostReport | None
