@@ -184,7 +184,7 @@ EDITS: tuple[tuple[int, Callable[[Random, Draft], Draft]], ...] = (
     (3, _tune),
     (2, _tune_api),
     (2, _reconnect),
-    (2, _api_servers),
+    (3, _api_servers),
     (1, _move_port),
     (1, lambda rng, draft: replace(draft, outage=not draft.outage)),
     (1, lambda rng, draft: replace(draft, renew_before=rng.choice(("1d", "90d")))),

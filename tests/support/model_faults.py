@@ -8,10 +8,10 @@ from dataclasses import replace
 from random import Random
 
 from etcdplan.diff.target import Target
-from etcdplan.model.effects import AddLearner, ImpossibleEffect, Promote, Remove
 from etcdplan.model.facts import ABSENT, known
 from etcdplan.model.settle import settle
-from etcdplan.model.state import Data, Host, Member, Process, Settings, Unit, host_of
+from etcdplan.model.state import Data, Host, Settings, host_of
+from tests.support import model_by_hand as by_hand
 from tests.support.model_world import World
 
 Fault = Callable[[Random, World, Target], str | None]
@@ -252,84 +252,17 @@ def lose_record(rng: Random, world: World, target: Target) -> str | None:
 
 
 def lose_all_records(rng: Random, world: World, target: Target) -> str | None:
-    """All hosts forget the cluster, or who its members are."""
-    empty = rng.random() < 0.3
+    for address in sorted(world.state.hosts):
+        world.change(address, record=ABSENT)
+    return "lose all records"
+
+
+def forget_names(rng: Random, world: World, target: Target) -> str | None:
+    """A power cut, after which the hosts remember a cluster, and none of its members."""
     for address, host in sorted(world.state.hosts.items()):
         record = host.record.value
-        world.change(address, record=known(replace(record, members={})) if empty and record else ABSENT)
-    return f"lose all records{', but not the names' if empty else ''}"
-
-
-def add_by_hand(rng: Random, world: World, target: Target) -> str | None:
-    """Somebody adds a member, of the spec or not, as a learner or a voter, and has not started it yet."""
-    membership = world.state.membership.value
-    if membership is None:
-        return None
-    urls = [url for url in (*target.members, "https://10.9.9.9:2380") if url not in membership.members]
-    if not urls:
-        return None
-    url = rng.choice(urls)
-    newcomer = Member(0xADD, "", url, (), learner=rng.random() < 0.6, serving=False)
-    world.machine(host_of(url))
-    world.state = settle(world.state.with_members(membership, {**membership.members, url: newcomer}))
-    return f"add {url} by hand, {'learner' if newcomer.learner else 'voter'}"
-
-
-def learner_by_hand(rng: Random, world: World, target: Target) -> str | None:
-    """Somebody adds a learner and starts it on a host that has no member."""
-    membership = world.state.membership.value
-    if (
-        membership is None
-        or world.state.leader is None
-        or any(m.learner for m in membership.members.values())
-    ):
-        return None
-    scheme = "https" if target.ca else "http"
-    used = {host_of(url) for url in (*membership.members, *target.members)}
-    host = world.machine(rng.choice(("10.0.0.11", "10.0.0.12")))
-    url, client = (f"{scheme}://{host.address}:{port}" for port in (2380, 2379))
-    if host.address in used or host.data.value is not None:
-        return None
-    newcomer = Member(0xADE, "by-hand", url, (client,), learner=True, serving=False)
-    world.state = world.state.with_members(membership, {**membership.members, url: newcomer})
-    settings = {"name": "by-hand", "advertise-client-urls": client}
-    etcd = Unit(known(settings), known(Process(settings, answering=True)))
-    world.change(host.address, data=known(Data(membership.cluster_id, newcomer.id)), etcd=etcd)
-    return f"learner by hand {url}"
-
-
-def promote_by_hand(rng: Random, world: World, target: Target) -> str | None:
-    membership = world.state.membership.value
-    learners = [url for url, m in membership.members.items() if m.learner] if membership else []
-    if not learners:
-        return None
-    try:
-        world.do(Promote(rng.choice(learners)))
-    except ImpossibleEffect:
-        return None
-    world.settle()
-    return "promote by hand"
-
-
-def remove_by_hand(rng: Random, world: World, target: Target) -> str | None:
-    membership = world.state.membership.value
-    if membership is None or len(membership.members) < 2 or world.state.leader is None:
-        return None
-    url = rng.choice(sorted(membership.members))
-    world.do(Remove(url))
-    world.settle()
-    return f"remove {url} by hand"
-
-
-def join_by_hand(rng: Random, world: World, target: Target) -> str | None:
-    """Somebody adds a member of the spec as a learner in the way that etcdplan would, and walks away."""
-    membership = world.state.membership.value
-    urls = [url for url in target.members if membership and url not in membership.members]
-    if not urls or world.state.leader is None:
-        return None
-    world.do(AddLearner(rng.choice(urls)))
-    world.settle()
-    return "add a learner by hand"
+        world.change(address, record=known(replace(record, members={})) if record else ABSENT)
+    return kill_all(rng, world, target) and "forget names, kill all"
 
 
 def move_leader(rng: Random, world: World, target: Target) -> str | None:
@@ -342,13 +275,15 @@ def move_leader(rng: Random, world: World, target: Target) -> str | None:
 
 
 def crash_loop(rng: Random, world: World, target: Target) -> str | None:
-    """The supervisor gave up on an etcd: its data is damaged, or it may not write."""
+    """The supervisor gave up on an etcd: its data is damaged, or its disk is full. Newcomers fail more often."""
     hosts = [host for host in world.state.hosts.values() if host.etcd.settings.value is not None]
+    hosts = [host for host in hosts if host.record.value is None and rng.random() < 0.5] or hosts
     if not hosts:
         return None
     host = rng.choice(hosts)
-    world.change(host.address, etcd=replace(host.etcd, process=ABSENT, failing=True))
-    return f"crash loop {host.address}"
+    full = rng.random() < 0.2
+    world.change(host.address, etcd=replace(host.etcd, process=ABSENT, failing=True), full=full)
+    return f"crash loop {host.address}{' on a full disk' if full else ''}"
 
 
 def hold(rng: Random, world: World, target: Target) -> str | None:
@@ -396,13 +331,14 @@ FAULTS: tuple[tuple[int, Fault], ...] = (
     (1, lose_trust),
     (2, lose_record),
     (1, lose_all_records),
-    (2, add_by_hand),
-    (1, learner_by_hand),
-    (2, promote_by_hand),
-    (2, remove_by_hand),
-    (2, join_by_hand),
+    (1, forget_names),
+    (2, by_hand.add),
+    (1, by_hand.start_learner),
+    (2, by_hand.promote),
+    (2, by_hand.remove),
+    (2, by_hand.join),
     (2, move_leader),
-    (3, crash_loop),
+    (4, crash_loop),
     (1, hold),
     (1, skew_version),
     (2, later),

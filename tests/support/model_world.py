@@ -123,7 +123,7 @@ class World:
         return State(
             shown,
             membership,
-            _remembered(record) if record else None,
+            _remembered(record) if record and record.members else None,
             clusters,
             self.state.leader if listed and len(clusters) < 2 else None,
             self.state.now,
