@@ -23,6 +23,9 @@ from etcdplan.model.effects import AddLearner, ClusterEffect, Effect, MoveLeader
 from etcdplan.model.facts import UnknownFact
 from etcdplan.model.settle import settle
 from etcdplan.model.state import Record, State, host_of
+from etcdplan.observe.collect import PATIENCE
+from etcdplan.planner.policy import propose
+from etcdplan.planner.rules.cures import start_members
 from etcdplan.planner.unroll import PlannedStep, unroll
 from etcdplan.steps.base import Step
 from etcdplan.transport.errors import EtcdRejected, EtcdUnreachable, Reason
@@ -204,7 +207,20 @@ class Executor:
             self._waiting(planned, began, "all members connected for five seconds")
 
     def _ready(self) -> State:
-        return ready(self.observe, self.clock)
+        """Return the observed state once it is settled; start what is down when the others wait in vain for each other.
+
+        What runs may never serve: an etcd that lost its data under a running supervisor, say, is no help to anybody.
+        """
+        try:
+            return ready(self.observe, self.clock)
+        except StoppedError:
+            state = self.observe(PATIENCE)
+            rule, step = propose(self.target, state)
+            if rule is not start_members or not isinstance(step, Step) or step.restarts(state) or self.stop():
+                raise
+            self.lock.check()
+            self._step(PlannedStep(step, rule, 0, state, state), state)
+            return self._ready()
 
     def _everywhere(self, state: State) -> tuple[str, ...]:
         """Return the hosts of the spec's members, of the listed and of the remembered ones: none is forgotten yet."""

@@ -17,11 +17,32 @@ from etcdplan.apply.journal import JOURNAL_DIR
 from etcdplan.apply.session import Session
 from etcdplan.errors import StaleError
 from etcdplan.model.state import State
+from tests.support.clock import VirtualClock
 from tests.support.fake_runs import Runner, RunnerDisk
 from tests.support.fake_world import FakeWorld
 
 NO_PROCESS = 2**22 + 1
 """Above every `pid_max`: a process that provably does not live."""
+
+
+@dataclass(frozen=True)
+class SlowToWake:
+    """A virtual clock for somebody who never sleeps for less than `least` seconds."""
+
+    clock: VirtualClock
+    least: float
+
+    def time(self) -> float:
+        """Return unix seconds."""
+        return self.clock.time()
+
+    def monotonic(self) -> float:
+        """Return seconds that only grow."""
+        return self.clock.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        self.clock.sleep(max(seconds, self.least))
 
 
 @dataclass
@@ -37,6 +58,7 @@ class Attempt(Runner):
     failpoint: Failpoint = field(default_factory=NoFailpoint)
     machine: str = ""
     alive: bool = False
+    least_sleep: float = 0.0
     watch_step: int = 0
     steps_begun: int = 0
     declared: tuple[State, ...] = ()
@@ -57,6 +79,7 @@ class Attempt(Runner):
         pid, started = (here.pid, here.pid_started) if self.alive else (NO_PROCESS, 1)
         return replace(
             super().session(),
+            clock=SlowToWake(self.world.clock, self.least_sleep),
             runner=FailpointStore(self.disk, self.boundaries, "runner"),
             holder=Holder(self.name, place, "test", pid, started, place, place, "apply"),
         )

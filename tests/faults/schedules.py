@@ -59,6 +59,7 @@ class Schedule:
         self.world.before_effect = self._before_effect
         self.world.after_effect = self._after_effect
         self.running = self.spec
+        self.least_sleep = self.random.choice([0.0, 0.5, 0.5, 2.0])
         self.catastrophe = False
         """More data is lost than a cluster survives."""
         self.surprised = False
@@ -108,7 +109,7 @@ class Schedule:
         """Let one process run; return whether it ended otherwise than well."""
         self.runs += 1
         machine = self.random.choice(["one", "one", ""])
-        attempt = Attempt(self.world, self.spec, machine=machine)
+        attempt = Attempt(self.world, self.spec, machine=machine, least_sleep=self.least_sleep)
         self.running = self.spec
         if failpoint is not None:
             attempt.boundaries._failpoint = failpoint

@@ -13,6 +13,7 @@ from tests.faults.stories import Story, by_name
 from tests.support.fake_calls import member_add, member_remove, move_leader
 from tests.support.fake_etcd import FakeCluster
 from tests.support.fake_world import FakeWorld
+from tests.support.scenarios import founded, make_spec
 
 NAMES = ("bootstrap-3-1api", "replace-disk-api", "replace-new-host-api", "scale-3-5", "scale-5-3", "rolling")
 STORIES = tuple(map(by_name, NAMES))
@@ -266,3 +267,20 @@ def _stops_or_ends(attempt: Attempt) -> EtcdplanError | None:
     except EtcdplanError as error:
         return error
     return None
+
+
+def test_what_is_down_is_started_when_the_others_wait_in_vain() -> None:
+    """Three of five run, which could be a quorum; but one of them runs on an empty disk and has no vote to give."""
+    world = founded(spec=make_spec(5))
+    world.power_cut("10.0.0.5")
+    world.lose_disk("10.0.0.5")
+    world.kill("10.0.0.3")
+    world.lose_disk("10.0.0.1")
+    world.boot("10.0.0.5")
+    world.settle(100)
+    assert not world.serving()
+    story = Story("in vain", make_spec(5), lambda: world)
+    _stops_or_ends(Attempt(world, story.spec))
+    assert "10.0.0.3" in world.serving()
+    converge(world, story)
+    assert_safe(world)
