@@ -59,12 +59,14 @@ class At:
     def __init__(self, name: str, happens: Callable[[str], object]) -> None:
         self._name = name
         self._happens = happens
-        self.done = False
+        self.labels: list[str] = []
+        """What was called, in order, with its arguments."""
 
     def hit(self, name: str, label: str, last_words: LastWords) -> None:
         """Do it when this is the one."""
+        if name.endswith("before"):
+            self.labels.append(label)
         if name == self._name:
-            self.done = True
             self._happens(label)
 
 
