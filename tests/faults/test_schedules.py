@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.schedules import Schedule
 
-SECONDS = float(os.environ.get("ETCDPLAN_FUZZ_SECONDS", "25"))
+SECONDS = float(os.environ.get("ETCDPLAN_FUZZ_SECONDS", "10"))
 FIRST = int(os.environ.get("ETCDPLAN_FUZZ_FIRST", "0"))
 PARTS = 2
 
