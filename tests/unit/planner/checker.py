@@ -7,7 +7,7 @@ its etcd runs on its data, or, where its host cannot be asked, when it was seen 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from etcdplan.diff.target import Target
+from etcdplan.diff.target import ApiServerTarget, MemberTarget, Target
 from etcdplan.model import effects as e
 from etcdplan.model.state import ETCD, Host, Member, State, host_of
 
@@ -91,6 +91,9 @@ class Checker:
                 yield from self._remove(before, after, url)
             case e.Start(host=address, unit=unit) if unit == ETCD:
                 yield from self._start(before, before.hosts[address])
+            case e.Start(host=address, unit=unit):
+                owner = next((s for s in self.target.api_servers.values() if s.unit == unit), None)
+                yield from self._credentials(before, before.hosts[address], owner)
             case e.Stop(host=address, unit=unit) if unit == ETCD:
                 yield from self._stop(before, address)
             case e.Hold(host=address, unit=unit) if unit == ETCD:
@@ -210,19 +213,27 @@ class Checker:
                 yield f"etcd on {host.address} is started on data that is not ours"
             if listed is not None and listed.by_id(data.member_id) is None:
                 yield f"etcd on {host.address} is started as a member that is not listed"
-        for wanted in self.target.members.values():
-            if wanted.host == host.address and self.target.ca:
-                for leaf in wanted.leafs:
-                    pair = host.leafs[leaf.name].value if leaf.name in host.leafs else None
-                    if (
-                        pair is None
-                        or not pair.key_matches
-                        or pair.issuer != self.target.ca
-                        or pair.not_after <= before.now
-                    ):
-                        yield f"etcd on {host.address} is started with a bad {leaf.name} certificate"
-                if host.trust.value != (self.target.ca,):
-                    yield f"etcd on {host.address} is started without the CA"
+        owner = next((m for m in self.target.members.values() if m.host == host.address), None)
+        yield from self._credentials(before, host, owner)
+
+    def _credentials(
+        self, before: State, host: Host, owner: MemberTarget | ApiServerTarget | None
+    ) -> Iterator[str]:
+        if owner is None or not self.target.ca:
+            return
+        for wanted in owner.leafs:
+            pair = host.leafs[wanted.name].value if wanted.name in host.leafs else None
+            good = (
+                pair is not None
+                and pair.key_matches
+                and pair.issuer == self.target.ca
+                and pair.not_after > before.now
+                and set(wanted.sans) <= set(pair.sans)
+            )
+            if not good:
+                yield f"{owner.name} on {host.address} is started with a bad {wanted.name} certificate"
+        if host.trust.value != (self.target.ca,):
+            yield f"{owner.name} on {host.address} is started without the CA"
 
     def _stop(self, before: State, address: str) -> Iterator[str]:
         member = next((m for m in members(before).values() if host_of(m.peer_url) == address), None)

@@ -10,7 +10,7 @@ from functools import cache
 
 import pytest
 
-from etcdplan.diff.target import Target
+from etcdplan.diff.target import Target, build_target
 from etcdplan.model.facts import ABSENT, known
 from etcdplan.model.saved import load_state
 from etcdplan.model.state import Data, Record, State
@@ -20,7 +20,7 @@ from etcdplan.planner.unroll import Plan, unroll
 from etcdplan.spec.load import load_spec
 from tests.plans import golden
 from tests.plans.cases import CASES
-from tests.plans.clusters import target_of
+from tests.plans.clusters import CA
 from tests.support.generators import Draft, Pair
 from tests.support.model_world import NOW, World, follow
 from tests.unit.planner.laws import Case, cuts, diff_is_what_rules_propose, ends_well, frugal, transitions
@@ -195,7 +195,7 @@ def golden_inputs() -> list[tuple[Target, State]]:
     for name in CASES:
         directory = golden.HERE / name
         state = load_state((directory / "live.json").read_bytes(), name)
-        found.append((target_of(load_spec(directory / "spec.yaml").spec), state))
+        found.append((build_target(load_spec(directory / "spec.yaml").spec, ca=CA), state))
     return found
 
 
