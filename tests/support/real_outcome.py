@@ -52,15 +52,15 @@ def facts(value: Any, path: str) -> Iterator[str]:
 
 
 def _files(hosts: Path) -> list[str]:
-    """Return every file with its mode; temporary files that a kill left count for nothing, if only their owner may."""
+    """Return every file with its mode, which is for its owner alone; temporary files that a kill left do not count."""
     found = set()
     for path in sorted(hosts.rglob("*")):
         name = f"/{path.relative_to(hosts)}"
         if _UNLIKE.search(name):
             continue
         mode = path.lstat().st_mode
+        assert stat.S_ISLNK(mode) or name.endswith(".pid") or not mode & 0o077, f"{name} is open to others"
         if re.search(r"/\.[^/]+\.(link-)?[0-9a-f]{16}$", name):
-            assert stat.S_ISLNK(mode) or not mode & 0o077, f"{name} is open to others"
             continue
         # The numbers of certificate pairs, and the times at which data was set aside.
         name = re.sub(
