@@ -46,6 +46,11 @@ def _change(name: str, before: Spec, after: Spec) -> Story:
     return _repair(name, before, lambda world: None, after)
 
 
+def _slow(world: FakeWorld) -> None:
+    """Newcomers take long to catch up, and longer to say that they are there."""
+    world.slow_publish, world.catch_up = True, 30.0
+
+
 def _hosts(*numbers: int) -> list[str]:
     return [f"10.0.0.{number}" for number in numbers]
 
@@ -126,6 +131,7 @@ MORE: tuple[Story, ...] = (
     _repair("hung", THREE_API, _hang("10.0.0.2")),
     _repair("down", THREE_API, lambda world: world.kill("10.0.0.2")),
     _repair("all-down", THREE, _each(FakeWorld.kill, "10.0.0.1", "10.0.0.2", "10.0.0.3")),
+    _repair("scale-1-3-slow", make_spec(1), _slow, THREE),
     _change("scale-1-3-api", make_spec(1, api_servers=1), make_spec(3, api_servers=1)),
     _change("scale-5-3-api", FIVE_API, make_spec(3, api_servers=1)),
     _change("move-all", THREE_API, make_spec(hosts=_hosts(4, 5, 6), api_servers=2)),
