@@ -104,7 +104,8 @@ class World:
         remembered = any(host.record.value is not None or host.record.is_unknown for host in shown.values())
         answering = [host for host in shown.values() if _answers(host)]
         clusters = tuple(sorted({host.data.value.cluster_id for host in answering if host.data.value}))
-        truth = self.state.membership.value or _unfounded(answering)
+        fact = self.state.membership
+        truth = fact.value if fact.value or fact.is_unknown else _unfounded(answering)
         listed = truth is not None and any(
             host.data.value and truth.by_id(host.data.value.member_id) for host in answering
         )
