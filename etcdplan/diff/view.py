@@ -205,23 +205,29 @@ class View:
     def _endpoints(self, server: ApiServerTarget) -> tuple[str, ...] | None:
         if self.target.load_balancer is not None:
             return (self.target.load_balancer,)
-        voters = [voter for voter in self.membership.voters() if voter.serving] if self.membership else []
-        staying = {voter.peer_url for voter in voters if voter.peer_url not in self.going}
-        if (
-            not staying
-        ):  # Those that stay are still to be started: until then better one that leaves than none.
-            staying = {voter.peer_url for voter in voters}
         if self.target.connect == "own":
             own = next(member for member in self.target.members.values() if member.name == server.member)
-            return (own.client_url,) if own.peer_url in staying else None
-        wanted = tuple(member.client_url for url, member in self.target.members.items() if url in staying)
-        others = sorted(
-            url
-            for voter in voters
-            if voter.peer_url in staying and voter.peer_url not in self.target.members
-            for url in voter.client_urls
+            return (
+                (own.client_url,) if any(own.peer_url == voter.peer_url for voter in self._staying) else None
+            )
+        return self._everyones or None
+
+    @cached_property
+    def _staying(self) -> tuple[Member, ...]:
+        """Return the voters that API servers may name now."""
+        voters = (
+            tuple(voter for voter in self.membership.voters() if voter.serving) if self.membership else ()
         )
-        return (*wanted, *others) or None
+        # While those that stay are still to be started, better one that leaves than none.
+        return tuple(voter for voter in voters if voter.peer_url not in self.going) or voters
+
+    @cached_property
+    def _everyones(self) -> tuple[str, ...]:
+        """Return the client URLs of the voters that API servers may name now, the spec's in its order."""
+        staying = {voter.peer_url: voter for voter in self._staying}
+        wanted = (member.client_url for url, member in self.target.members.items() if url in staying)
+        others = (voter for url, voter in staying.items() if url not in self.target.members)
+        return (*wanted, *sorted(url for voter in others for url in voter.client_urls))
 
     def final_endpoints(self, server: ApiServerTarget) -> tuple[str, ...]:
         """Return the endpoints that an API server has when nothing is left to do."""

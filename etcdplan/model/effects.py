@@ -7,6 +7,7 @@ effects, so that what is simulated and what is done cannot drift apart.
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from etcdplan.model.facts import ABSENT, known
 from etcdplan.model.settle import first_data, lose
@@ -39,6 +40,9 @@ class Effect(ABC):
 class HostEffect(Effect):
     """An effect on one host, made through that host's port."""
 
+    only_files: ClassVar[bool] = False
+    """Whether no process notices it, so that nothing can be lost by it."""
+
     host: str
 
     def apply(self, state: State) -> State:
@@ -46,7 +50,8 @@ class HostEffect(Effect):
         host = state.host(self.host)
         if host.unreachable:
             raise ImpossibleEffect(f"host {self.host} does not answer")
-        return lose(state.with_host(self.on(state, host)))
+        changed = state.with_host(self.on(state, host))
+        return changed if self.only_files else lose(changed)
 
     @abstractmethod
     def on(self, state: State, host: Host) -> Host:
@@ -56,6 +61,8 @@ class HostEffect(Effect):
 @dataclass(frozen=True, slots=True)
 class WriteSettings(HostEffect):
     """Write a unit's settings to its file, in the form that the host uses."""
+
+    only_files = True
 
     unit: str
     settings: Settings
@@ -126,6 +133,8 @@ class SetDataAside(HostEffect):
 class InstallTrust(HostEffect):
     """Write the CA bundle, here known by the SPKI fingerprints of its certificates."""
 
+    only_files = True
+
     spkis: tuple[str, ...]
 
     def on(self, state: State, host: Host) -> Host:
@@ -139,6 +148,8 @@ class IssueLeaf(HostEffect):
 
     `lifetime` is in seconds.
     """
+
+    only_files = True
 
     name: str
     common_name: str
@@ -160,6 +171,8 @@ class IssueLeaf(HostEffect):
 class WriteRecord(HostEffect):
     """Write the host's memory of its cluster."""
 
+    only_files = True
+
     record: Record
 
     def on(self, state: State, host: Host) -> Host:
@@ -170,6 +183,8 @@ class WriteRecord(HostEffect):
 @dataclass(frozen=True, slots=True)
 class ForgetRecord(HostEffect):
     """Take the host's record away: it is no part of the cluster any more."""
+
+    only_files = True
 
     def on(self, state: State, host: Host) -> Host:
         """Only the record changes."""

@@ -6,6 +6,7 @@ and times are facts of the state and never part of a step's identity.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from etcdplan.model.facts import ABSENT, Fact, UnknownFact
 
@@ -197,6 +198,7 @@ class State:
         return replace(self, membership=Fact(replace(membership, members=members)))
 
 
+@lru_cache(maxsize=1024)
 def host_of(url: str) -> str:
     """Return the host part of a URL, an IPv6 address without its brackets."""
     return url.split("://", 1)[-1].rsplit(":", 1)[0].strip("[]")
