@@ -92,7 +92,7 @@ def _follow(state: State, *, gains: bool) -> State:
 
 def _serve(state: State, member: Member, serving: bool, *, gains: bool) -> Member:
     """Return the member as serving or not; one that serves publishes its name and client URLs, if soon after."""
-    if serving == member.serving and not (gains and serving and not member.started):
+    if serving == member.serving and not (gains and serving and not member.client_urls):
         return member
     if not serving:
         return replace(member, serving=False)
