@@ -2,6 +2,7 @@
 
 from etcdplan.diff.target import MemberTarget
 from etcdplan.diff.view import View
+from etcdplan.model.identity import bootstrap_ids
 from etcdplan.model.state import Member, host_of
 from etcdplan.planner.refusal import Refusal
 
@@ -48,7 +49,9 @@ def one_cluster(view: View) -> Refusal | None:
             "Find out which members belong to which; stop those that do not belong here. Nothing was changed.",
         )
     membership = state.membership.value
-    if not view.born and membership is not None and membership.cluster_id != view.target.founding_id:
+    if view.born or membership is None or membership.cluster_id == view.target.founding_id:
+        return None
+    if not any(_begun_with(view, host, membership.cluster_id) for host in view.target.member_hosts):
         return Refusal(
             "not-ours",
             "cluster",
@@ -56,6 +59,14 @@ def one_cluster(view: View) -> Refusal | None:
             "Taking over an existing cluster is not supported yet; use other hosts or ports for a new one.",
         )
     return None
+
+
+def _begun_with(view: View, address: str, cluster_id: int) -> bool:
+    """Whether a host's settings founded that cluster for this spec, when it named other members."""
+    settings = view.state.host(address).etcd.settings.get()
+    if not settings or settings.get("initial-cluster-token") != view.target.token:
+        return False
+    return bootstrap_ids(settings)[0] == cluster_id
 
 
 def nothing_foreign(view: View) -> Refusal | None:
