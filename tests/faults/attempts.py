@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from etcdplan.apply.events import Event, RunStarted, StepStarted
 from etcdplan.apply.failpoints import (
     Boundaries,
     Failpoint,
+    FailpointHost,
     FailpointHosts,
     FailpointStore,
     Killed,
@@ -16,6 +18,7 @@ from etcdplan.apply.holder import Holder
 from etcdplan.apply.journal import JOURNAL_DIR
 from etcdplan.apply.session import Session
 from etcdplan.errors import StaleError
+from etcdplan.hosts.ports import HostStore, ManagedHost
 from etcdplan.model.state import State
 from tests.support.clock import VirtualClock
 from tests.support.fake_runs import Runner, RunnerDisk
@@ -45,19 +48,42 @@ class SlowToWake:
         self.clock.sleep(max(seconds, self.least))
 
 
+class _Store(FailpointStore):
+    """A store with boundaries around each write, too: that of the lock, or of an old journal that is emptied."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write, or die before or after it."""
+        number = next(self._boundaries.appends)
+        self._boundaries.hit(f"write:{number}:before", f"{name} {self._where}")
+        self._port.write(name, content)  # type: ignore[attr-defined]
+        self._boundaries.hit(f"write:{number}:after", f"{name} {self._where}")
+
+
+class _Host(FailpointHost):
+    @property
+    def store(self) -> HostStore:
+        return cast(HostStore, _Store(self._port.store, self._boundaries, self._where))
+
+
+class _Hosts(FailpointHosts):
+    def host(self, address: str) -> ManagedHost:
+        return cast(ManagedHost, _Host(self._hosts.host(address), self._boundaries, address))
+
+
 @dataclass
 class Attempt(Runner):
     """One process that runs etcdplan, with a disk of its own; it dies where its failpoint says.
 
     Attempts of one `machine` see of each other that they are dead, or that they are `alive`; of those on other machines
-    only the heartbeat tells, and there is none.
-    `watcher` is told every event. `watch_step` is the step (from 1) of which `declared` keeps the states that it passes
-    through.
+    only the heartbeat tells, and there is none. With `dies_at_writes` there are boundaries around the writes of the
+    lock, too. `watcher` is told every event. `watch_step` is the step (from 1) of which `declared` keeps the states
+    that it passes through.
     """
 
     failpoint: Failpoint = field(default_factory=NoFailpoint)
     machine: str = ""
     alive: bool = False
+    dies_at_writes: bool = False
     least_sleep: float = 0.0
     watch_step: int = 0
     steps_begun: int = 0
@@ -69,7 +95,8 @@ class Attempt(Runner):
         super().__post_init__()
         assert self.hosts is not None
         self.boundaries = Boundaries(self.failpoint)
-        self.hosts = FailpointHosts(self.hosts, self.boundaries)
+        kind = _Hosts if self.dies_at_writes else FailpointHosts
+        self.hosts = kind(self.hosts, self.boundaries)
         self.tell = self._watch
 
     def session(self) -> Session:

@@ -15,7 +15,7 @@ from etcdplan.hosts.ports import HostRefused, HostUnreachable
 from etcdplan.spec.models import Spec
 from tests.faults.attempts import Attempt
 from tests.faults.boundaries import host_of_effect, lose_the_reply
-from tests.faults.justice import Doubtful, unjust
+from tests.faults.justice import Doubtful, could_have_quorum, unjust
 from tests.faults.outcome import url_of
 from tests.support import fake_calls
 from tests.support.fake_machine import split_url
@@ -62,6 +62,7 @@ class Schedule:
         self.least_sleep = self.random.choice([0.0, 0.5, 0.5, 2.0])
         self.catastrophe = False
         """More data is lost than a cluster survives."""
+        self.frozen = 0.0
         self.surprised = False
         """Something broke in the middle of a step: the plan cannot know of it."""
         self.tell(
@@ -86,7 +87,7 @@ class Schedule:
         try:
             died = False
             for _ in range(self.random.randint(1, MOST_RUNS)):
-                for _ in range(self.random.choice([0, 0, 1, 1, 2])):
+                for _ in range(self.random.choice([0, 1, 1, 2]) if self.runs else 2):
                     self.random.choice(BETWEEN)(self)
                 if self.random.random() < 0.4:
                     self.world.settle(self.random.choice([1.0, 10.0, 100.0]))
@@ -109,12 +110,14 @@ class Schedule:
         """Let one process run; return whether it ended otherwise than well."""
         self.runs += 1
         machine = self.random.choice(["one", "one", ""])
-        attempt = Attempt(self.world, self.spec, machine=machine, least_sleep=self.least_sleep)
+        attempt = Attempt(
+            self.world, self.spec, machine=machine, least_sleep=self.least_sleep, dies_at_writes=True
+        )
         self.running = self.spec
         if failpoint is not None:
             attempt.boundaries._failpoint = failpoint
             attempt.watcher = failpoint.watch
-        began = self.world.clock.now
+        began, self.frozen = self.world.clock.now, 0.0
         self.tell("resume" if resume else "apply")
         try:
             done = attempt.resume() if resume else attempt.apply()
@@ -128,7 +131,7 @@ class Schedule:
             return True
         finally:
             self.surprised = False
-            if self.world.clock.now - began > 2 * HOURS + (failpoint.frozen if failpoint else 0):
+            if self.world.clock.now - began > 2 * HOURS + self.frozen:
                 raise Wrong(f"a run took {self.world.clock.now - began:.0f} s\n{self}")
             self.check()
         self.tell(f"  {done} steps done")
@@ -140,7 +143,10 @@ class Schedule:
             return None
         count = self.random.choice([1, 1, 1, 2, 3])
         places = {
-            int(self.random.expovariate(1 / 60)) + 1: self.random.choice(AT_BOUNDARIES) for _ in range(count)
+            int(self.random.expovariate(1 / self.random.choice([10, 60, 150]))) + 1: self.random.choice(
+                AT_BOUNDARIES
+            )
+            for _ in range(count)
         }
         steps = {
             self.random.randint(1, 10): self.random.choice(BETWEEN)
@@ -184,6 +190,11 @@ class Schedule:
             else:
                 self.run(None, resume=False)
                 self.world.settle(100)
+        if any(
+            cluster.ever_led and not could_have_quorum(self.world, cluster) for cluster in self.world.clusters
+        ):
+            self.outcome = "waits in vain"
+            return
         raise Wrong(f"there is always something left to do\n{self}")
 
     def converged(self) -> None:
@@ -279,7 +290,6 @@ class Chaos:
     ) -> None:
         self.schedule, self.places, self.steps = schedule, places, steps
         self.hits = self.done = 0
-        self.frozen = 0.0
 
     def hit(self, name: str, label: str, last_words: LastWords) -> None:
         """Do what is due at this boundary."""
@@ -345,6 +355,7 @@ def crash(schedule: Schedule, name: str, label: str, last_words: LastWords) -> N
 def freeze(schedule: Schedule, name: str, label: str, last_words: LastWords) -> None:
     """etcdplan is stopped for a while (SIGSTOP), and goes on."""
     seconds = schedule.random.choice([1.0, 40.0, HOURS])
+    schedule.frozen += seconds
     schedule.tell(f"    frozen for {seconds} s")
     schedule.world.clock.sleep(seconds)
 
@@ -508,7 +519,7 @@ def spec_changes(schedule: Schedule) -> None:
     pool = [f"10.0.0.{n}" for n in range(1, 8)]
     free = [host for host in pool if host not in schedule.hosts]
     hosts = list(schedule.hosts)
-    match schedule.random.choice(["scale", "move", "move", "flags"]):
+    match schedule.random.choice(["scale", "move", "move", "flags", "names", "servers"]):
         case "scale" if schedule.connect == "all":
             size = schedule.random.choice([size for size in (1, 3, 5) if size != len(hosts)])
             hosts = (hosts + free)[:size]
@@ -516,6 +527,12 @@ def spec_changes(schedule: Schedule) -> None:
             silent = [i for i, host in enumerate(hosts) if not schedule.world.machines[host].reachable]
             place = schedule.random.choice(silent or list(range(len(hosts))))
             hosts[place] = schedule.random.choice(free)
+        case "names":
+            schedule.random.shuffle(hosts)
+        case "servers":
+            schedule.api_servers = schedule.random.randint(schedule.api_servers, 3)
+            schedule.connect = schedule.random.choice(["all", "own"]) if schedule.api_servers else "all"
+            schedule.world.allow_api_outage |= schedule.connect == "own"
         case _:
             schedule.flags = schedule.random.choice(["50ms", "100ms", "200ms"])
     servers = schedule.named() - {*schedule.hosts}

@@ -113,9 +113,10 @@ class FakeWorld:
 
     def kill(self, address: str, unit: str = ETCD_UNIT) -> None:
         """Kill a process for good; its supervisor does not start it again."""
-        process = self.machines[address].units[unit].process
-        if process is not None:
-            end_process(self, process, None)
+        there = self.machines[address].units[unit]
+        there.starts += there.process is None  # A restart that is due does not come.
+        if there.process is not None:
+            end_process(self, there.process, None)
             self.react()
 
     def hang(self, address: str, unit: str = ETCD_UNIT) -> None:
