@@ -61,7 +61,7 @@ def _machine(world: FakeWorld, machine: FakeMachine) -> dict[str, Any]:
         "units": {
             name: {
                 "settings": unit.settings,
-                "runs": unit.process and unit.process.settings,
+                "runs": unit.process and _lasting(unit.process.settings),
                 "ready": bool(unit.process and unit.process.ready),
                 "kept": (unit.held, unit.failing),
             }
@@ -82,6 +82,11 @@ def _machine(world: FakeWorld, machine: FakeMachine) -> dict[str, Any]:
             if name != LOCK_FILE and not name.startswith(("journal/", "effects/"))
         ),
     }
+
+
+def _lasting(settings: dict[str, str]) -> dict[str, str]:
+    """Leave out what an etcd reads only when it starts empty."""
+    return {flag: value for flag, value in settings.items() if not flag.startswith("initial-")}
 
 
 def _data(world: FakeWorld, data: FakeData | None) -> Any:

@@ -136,6 +136,25 @@ def test_a_member_that_dies_is_started_again_or_the_run_stops(story: Story) -> N
             assert_safe(world)
 
 
+@pytest.mark.parametrize("story", STORIES, ids=str)
+def test_a_member_that_was_just_restarted_is_waited_for(story: Story) -> None:
+    """For five seconds servers refuse changes ("unhealthy cluster"): the run waits, and ends as it would have."""
+    for place in checkpoints(story):
+        world = story.build()
+
+        def restart(world: FakeWorld = world) -> None:
+            if len(world.serving()) > 1:
+                address = world.serving()[0]
+                world.kill(address)
+                world.start(address)
+
+        attempt = checkpoint(world, story, place, restart)
+        attempt.apply()
+        assert_safe(world)
+        assert dump(world) == reference(story).end
+        assert summary(world) == reference(story).summary
+
+
 @pytest.mark.parametrize("story", REPLACEMENTS, ids=str)
 def test_a_failed_member_that_comes_back_is_fenced_or_the_plan_is_stale(story: Story) -> None:
     """Its host boots, its process wakes, or somebody starts it by hand."""
