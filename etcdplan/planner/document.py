@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from etcdplan.diff.view import View
 from etcdplan.errors import EtcdplanError
+from etcdplan.model.effects import SetDataAside
 from etcdplan.model.quorum import Quorum
 from etcdplan.model.state import Host, State, Unit
 from etcdplan.planner.unroll import Plan, PlannedStep
@@ -57,13 +58,19 @@ class RefusalEntry(_Document):
 
 
 class QuorumEntry(_Document):
-    """The voters as predicted after the step, and the failures survived before and after it."""
+    """The voters as predicted after the step, and the failures survived before, during (at worst) and after it."""
 
     voters: int
     healthy: int
     needed: int
     tolerates_before: int
+    tolerates_during: int
     tolerates_after: int
+
+    @property
+    def dips(self) -> bool:
+        """Whether the cluster survives less while the step is under way than before and after it."""
+        return self.tolerates_during < min(self.tolerates_before, self.tolerates_after)
 
 
 class StepEntry(_Document):
@@ -159,23 +166,36 @@ def _step(plan: Plan, planned: PlannedStep, cluster_id: str) -> dict[str, Any]:
         "kind": step.kind,
         "subject": step.subject,
         "params": dict(step.params()),
-        "preconditions": {"cluster": cluster_id, "voters": before.voters, "healthy": before.healthy},
+        "preconditions": {
+            "cluster": cluster_id,
+            "voters": before.voters,
+            "healthy": before.healthy,
+            **dict(_data_set_aside(planned)),
+        },
         "group": planned.group,
         "heading": planned.heading,
         "summary": step.summary(),
         "reason": _reason(plan, planned),
         "destructive": step.destructive,
         "restarts": list(step.restarts(planned.before)),
-        "quorum": _quorum(before, after),
+        "quorum": _quorum(before, planned.tolerates_during, after),
     }
 
 
-def _quorum(before: Quorum, after: Quorum) -> dict[str, int]:
+def _data_set_aside(planned: PlannedStep) -> Iterator[tuple[str, str]]:
+    """Yield what lies where data is set aside: to approve that for an empty disk is not to approve it for data."""
+    for effect in planned.step.effects(planned.before):
+        if isinstance(effect, SetDataAside):
+            yield "data", _data(planned.before.host(effect.host))
+
+
+def _quorum(before: Quorum, during: int, after: Quorum) -> dict[str, int]:
     return {
         "voters": after.voters,
         "healthy": after.healthy,
         "needed": after.needed,
         "tolerates_before": before.tolerates,
+        "tolerates_during": during,
         "tolerates_after": after.tolerates,
     }
 
@@ -219,21 +239,20 @@ def _host_facts(host: Host) -> Iterator[tuple[str, str]]:
         yield from _unit_facts(f"{address}/apiserver/{name}", unit)
     if host.full:
         yield f"{address}/disk", "full"
-    data = host.data.value
-    yield (
-        f"{address}/data",
-        "unknown"
-        if host.data.is_unknown
-        else "none"
-        if data is None
-        else data.foreign or f"{data.cluster_id:x}",
-    )
+    yield f"{address}/data", _data(host)
     for name, leaf in host.leafs.items():
         pair = leaf.value
         yield (
             f"{address}/certificate/{name}",
             "none" if pair is None else f"{','.join(pair.sans)} by {pair.issuer[:16] or 'another CA'}",
         )
+
+
+def _data(host: Host) -> str:
+    if host.data.is_unknown:
+        return "unknown"
+    data = host.data.value
+    return "none" if data is None else data.foreign or f"{data.cluster_id:x}"
 
 
 def _unit_facts(address: str, unit: Unit) -> Iterator[tuple[str, str]]:

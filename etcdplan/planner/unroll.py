@@ -46,6 +46,12 @@ class PlannedStep:
         """Return how the cluster stands before and after the step."""
         return _stand(self.before), _stand(self.after)
 
+    @property
+    def tolerates_during(self) -> int:
+        """Return how many more voters may fail at the worst moment of the step, its end included."""
+        passed = (*self.step.stages(self.before), self.after)
+        return min(_stand(state).tolerates for state in passed)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

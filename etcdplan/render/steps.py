@@ -33,10 +33,13 @@ class Row:
 
     @property
     def can_lose(self) -> str:
-        """Return how many more voters may fail after the step."""
+        """Return how many more voters may fail after the step, and before that while it dips."""
         if not self.after.voters:
             return "-"
-        return f"{self.after.tolerates_after}" if self.after.tolerates_after >= 0 else "no quorum"
+        left, after = self.after.tolerates_during, self.after.tolerates_after
+        if self.after.dips:
+            return f"{left if left >= 0 else 'none'}, then {after}"
+        return f"{after}" if after >= 0 else "no quorum"
 
     @property
     def marks(self) -> str:

@@ -65,24 +65,15 @@ def tolerance(document: PlanDocument) -> str:
     if not now.voters:
         return f"Failure tolerance: {end} when done."
     points = [now.tolerates, *(step.quorum.tolerates_after for step in steps)]
-    during = dict(_during(steps))
+    during = {n: step.quorum.tolerates_during for n, step in enumerate(steps, 1) if step.quorum.dips}
     worst = min([*points, *during.values()])
     if worst == max(points):
         return f"Failure tolerance: {_failures(worst)} throughout."
     when = [*_spans(points, worst)]
-    restarts = [number for number, left in during.items() if left == worst and points[number - 1] > worst]
-    if restarts:
-        when.append(f"during {'steps' if len(restarts) > 1 else 'step'} {numbers(restarts)}")
+    dips = [number for number, left in during.items() if left == worst]
+    if dips:
+        when.append(f"during {'steps' if len(dips) > 1 else 'step'} {numbers(dips)}")
     return f"Lowest failure tolerance: {_failures(worst)}, {'; '.join(when)}. When done: {end}."
-
-
-def _during(steps: Sequence[StepEntry]) -> Iterator[tuple[int, int]]:
-    """Yield the tolerance while a step restarts the etcd of a voter that serves before and after."""
-    promoted = {step.subject for step in steps if step.kind == "promote-member"}
-    for number, step in enumerate(steps, 1):
-        stays = step.quorum.tolerates_before == step.quorum.tolerates_after
-        if stays and step.subject not in promoted and any(unit.endswith("/etcd") for unit in step.restarts):
-            yield number, step.quorum.tolerates_before - 1
 
 
 def _spans(points: Sequence[int], worst: int) -> Iterator[str]:

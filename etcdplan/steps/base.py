@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from etcdplan.model.effects import Effect, MoveLeader
@@ -21,7 +21,6 @@ class Step(ABC):
     kind: ClassVar[str]
     deadline: ClassVar[int] = 60
     destructive: ClassVar[bool] = False
-    commutes: ClassVar[bool] = False
     renewable: ClassVar[bool] = False
     """Whether time alone makes it due again; what it renews takes no part in comparing states."""
 
@@ -69,11 +68,14 @@ class Step(ABC):
         return settle(passed[-1] if passed else state)
 
 
-def hand_over(state: State, peer_url: str) -> tuple[Effect, ...]:
-    """Return the effect that takes the leadership from a member that is about to go, if it leads."""
+def hand_over(state: State, peer_url: str, *, rather: Collection[str] = ()) -> tuple[Effect, ...]:
+    """Return the effect that takes the leadership from a member that is about to go, if it leads.
+
+    The members with the peer URLs `rather` are preferred to others.
+    """
     if state.leader != peer_url:
         return ()
     membership = state.membership.get()
     voters = membership.voters() if membership else ()
-    heirs = sorted(voter.peer_url for voter in voters if voter.serving and voter.peer_url != peer_url)
-    return (MoveLeader(heirs[0]),) if heirs else ()
+    heirs = [voter.peer_url for voter in voters if voter.serving and voter.peer_url != peer_url]
+    return (MoveLeader(min(heirs, key=lambda url: (url not in rather, url))),) if heirs else ()

@@ -14,7 +14,6 @@ class TrustAuthority(Step):
     """A host has the CA bundle that its processes verify each other with."""
 
     kind = "trust"
-    commutes = True
 
     host: str
     spkis: tuple[str, ...]
@@ -47,7 +46,6 @@ class IssueCertificate(Step):
     """
 
     kind = "certificate"
-    commutes = True
     renewable = True
 
     owner: str

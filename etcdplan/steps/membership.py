@@ -65,18 +65,20 @@ class PromoteMember(_MemberStep):
 
 @dataclass(frozen=True, slots=True)
 class RemoveMember(_MemberStep):
-    """The member list does not have this member any more. A leader hands over first."""
+    """The member list does not have this member any more. A leader hands over first, if it can to one that `stays`."""
 
     kind = "remove-member"
     deadline = 60
     destructive = True
+
+    stays: frozenset[str] = frozenset()
 
     def effects(self, state: State) -> tuple[Effect, ...]:
         """Remove it while it is listed."""
         membership = state.membership.get()
         if membership is None or self.peer_url not in membership.members:
             return ()
-        return (*hand_over(state, self.peer_url), Remove(self.peer_url))
+        return (*hand_over(state, self.peer_url, rather=self.stays), Remove(self.peer_url))
 
     def summary(self) -> str:
         """Name the member and where it is."""

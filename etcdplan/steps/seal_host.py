@@ -17,7 +17,6 @@ class SealHost(Step):
     """
 
     kind = "seal-host"
-    commutes = True
 
     cluster: str
     host: str

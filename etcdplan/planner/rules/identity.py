@@ -21,7 +21,8 @@ def every_host_answers(view: View) -> Refusal | None:
         "host-unreachable",
         f"host/{silent[0]}",
         f"The plan rests on {'hosts that do' if len(silent) > 1 else 'a host that does'} not answer ({reasons}).",
-        "Bring the host back, or, if it is gone for good, replace its member in the spec by one on another host.",
+        "Bring the host back, or, if it is gone for good, replace it in the spec by another one (or leave the API "
+        "servers out that it ran).",
         exit_code=8,
     )
 

@@ -16,5 +16,5 @@ def remove_learners(view: View) -> Step | None:
 def remove_leaving(view: View) -> Step | None:
     """Remove members that the spec does not name."""
     for member in view.leaving:
-        return RemoveMember(member.name, member.peer_url)
+        return RemoveMember(member.name, member.peer_url, frozenset(view.target.members))
     return None

@@ -44,6 +44,12 @@ def test_a_leader_hands_over_before_it_is_removed(running: State) -> None:
     assert [type(effect) for effect in RemoveMember("m", URLS[0]).effects(leads)] == [Remove]
 
 
+def test_the_leadership_goes_to_one_that_stays(running: State) -> None:
+    leads = replace(running, leader=URLS[0])
+    first = RemoveMember("m", URLS[0], frozenset({URLS[2]})).effects(leads)[0]
+    assert first == MoveLeader(URLS[2])
+
+
 def test_nothing_is_left_of_what_is_there(running: State) -> None:
     for wanted in TARGET.members.values():
         assert View(TARGET, running).etcd(wanted).effects(running) == ()

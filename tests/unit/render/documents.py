@@ -6,8 +6,12 @@ from etcdplan.planner.document import PlanDocument
 
 
 def step(kind: str, subject: str, **differs: Any) -> dict[str, Any]:
-    """Return a step of a cluster with three healthy voters; `stand` is (healthy, voters, tolerates before, after)."""
+    """Return a step of a cluster with three healthy voters; `stand` is (healthy, voters, tolerates before, after).
+
+    `during`, when it is less than these, is what the cluster tolerates at worst.
+    """
     healthy, voters, before, after = differs.pop("stand", (3, 3, 1, 1))
+    during = differs.pop("during", min(before, after))
     return {
         "id": f"{kind}:{subject}:0123456789ab",
         "kind": kind,
@@ -25,6 +29,7 @@ def step(kind: str, subject: str, **differs: Any) -> dict[str, Any]:
             "healthy": healthy,
             "needed": voters // 2 + 1,
             "tolerates_before": before,
+            "tolerates_during": during,
             "tolerates_after": after,
         },
         **differs,

@@ -26,7 +26,9 @@ words = st.text(max_size=12) | st.sampled_from(
 small = st.integers(-3, 9) | st.integers()
 kinds = words | st.sampled_from(["trust", "certificate", "seal-host", "promote-member", "stop-apiserver"])
 quorums = st.fixed_dictionaries(
-    dict.fromkeys(("voters", "healthy", "needed", "tolerates_before", "tolerates_after"), small)
+    dict.fromkeys(
+        ("voters", "healthy", "needed", "tolerates_before", "tolerates_during", "tolerates_after"), small
+    )
 )
 steps = st.fixed_dictionaries(
     {
