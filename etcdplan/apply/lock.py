@@ -26,6 +26,8 @@ STALE_AFTER: Final = 30.0
 
 _GUARD_TIMEOUT: Final = 10.0
 _BEAT_GUARD_TIMEOUT: Final = 3.0
+_TRIES: Final = 3
+"""How often a file is read again that changed between reading and writing: this holder's own heartbeat did it."""
 _POLL: Final = 1.0
 _SILENT: Final = (HostUnreachable, HostRefused, HostOutcomeUnknown)
 
@@ -207,14 +209,10 @@ class Lock:
 
     def _take(self, store: HostStore, seen: _Answer) -> None:
         """Write the lock, when nothing changed since the file was read; raise `LockHeldError` when something did."""
-        with store.exclusive(timeout=_GUARD_TIMEOUT):
+        if not store.replace(LOCK_FILE, seen.raw, self._record.encode(), timeout=_GUARD_TIMEOUT):
             now = _read(store)
-            if isinstance(now, EtcdplanError):
-                raise HostRefused(now.message)
-            if now.raw != seen.raw:
-                who = f"{now.record.holder}" if now.record else "Another apply"
-                raise LockHeldError(f"{who} came for the lock at the same moment.", hint="Apply again later.")
-            store.write(LOCK_FILE, self._record.encode())
+            who = f"{now.record.holder}" if isinstance(now, _Answer) and now.record else "Another apply"
+            raise LockHeldError(f"{who} came for the lock at the same moment.", hint="Apply again later.")
 
     def _is_ours(self, answer: _Answer) -> bool:
         held = answer.held
@@ -230,24 +228,29 @@ class Lock:
 
     def _beat_on(self, store: HostStore) -> bool:
         try:
-            with store.exclusive(timeout=_BEAT_GUARD_TIMEOUT):
+            for _ in range(_TRIES):
                 answer = _read(store)
                 if isinstance(answer, EtcdplanError):
                     return False
                 self._compare(answer)
                 if self._fenced is not None or self._released:
                     return False
-                store.write(LOCK_FILE, self._record.encode())
+                beat = self._record.encode()
+                if store.replace(LOCK_FILE, answer.raw, beat, timeout=_BEAT_GUARD_TIMEOUT):
+                    return True
         except _SILENT:
-            return False
-        return True
+            pass
+        return False
 
     def _release_on(self, store: HostStore) -> None:
         try:
-            with store.exclusive(timeout=_GUARD_TIMEOUT):
+            for _ in range(_TRIES):
                 answer = _read(store)
-                if isinstance(answer, _Answer) and self._is_ours(answer):
-                    store.write(LOCK_FILE, replace(self._record, held=False).encode())
+                if not isinstance(answer, _Answer) or not self._is_ours(answer):
+                    return
+                released = replace(self._record, held=False).encode()
+                if store.replace(LOCK_FILE, answer.raw, released, timeout=_GUARD_TIMEOUT):
+                    return
         except _SILENT:
             pass
 

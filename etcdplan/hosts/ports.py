@@ -5,7 +5,6 @@
 """
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -130,8 +129,12 @@ class HostStore(Protocol):
         """Append to a file and sync it."""
         ...
 
-    def exclusive(self, *, timeout: float) -> AbstractContextManager[None]:
-        """Hold the host's guard: no effect and no other holder runs meanwhile; raise `HostRefused` after `timeout`."""
+    def replace(self, name: str, seen: bytes | None, content: bytes, *, timeout: float) -> bool:
+        """Write a file as `write` does if its content is still `seen` (None: no file); return whether it was.
+
+        Comparing and writing are one, under the host's guard: no effect and no other writer comes between. Raises
+        `HostRefused` when the guard is not free within `timeout` seconds.
+        """
         ...
 
 

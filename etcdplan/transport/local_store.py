@@ -85,6 +85,14 @@ class LocalStore:
             path.unlink()
             sync_directory(path.parent)
 
+    def replace(self, name: str, seen: bytes | None, content: bytes, *, timeout: float) -> bool:
+        """Write a file if its content is `seen`, under the guard."""
+        with self.exclusive(timeout=timeout):
+            if self.read(name) != seen:
+                return False
+            self.write(name, content)
+            return True
+
     @contextlib.contextmanager
     def exclusive(self, *, timeout: float) -> Iterator[None]:
         """Hold the host's guard; the kernel lets it go when the holder dies."""

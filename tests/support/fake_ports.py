@@ -231,6 +231,14 @@ class FakeStore:
 
         self._host.perform("store.append", act, name)
 
+    def replace(self, name: str, seen: bytes | None, content: bytes, *, timeout: float) -> bool:
+        """Replace a file that is as it was seen."""
+        with self.exclusive(timeout=timeout):
+            if self.read(name) != seen:
+                return False
+            self.write(name, content)
+            return True
+
     @contextmanager
     def exclusive(self, *, timeout: float) -> Iterator[None]:
         """Hold the guard; nobody can let go of it while this controller waits, so that it waits in vain."""

@@ -42,9 +42,16 @@ class MemoryStore:
     def append(self, name: str, content: bytes) -> None:
         self.write(name, self.files.get(name, b"") + content)
 
+    def replace(self, name: str, seen: bytes | None, content: bytes, *, timeout: float) -> bool:
+        self._call("replace")
+        with self.exclusive(timeout=timeout):
+            if self.files.get(name) != seen:
+                return False
+            self.write(name, content)
+            return True
+
     @contextlib.contextmanager
     def exclusive(self, *, timeout: float) -> Iterator[None]:
-        self._call("exclusive")
         while self.guarded:
             if timeout <= 0:
                 raise HostRefused(f"{self.address} is busy.")

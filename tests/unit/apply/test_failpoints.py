@@ -92,7 +92,7 @@ def test_a_process_dies_at_the_boundary_and_stays_dead(name: str, phase: str, do
         lambda: call(hosts, "stop"),
         lambda: dead.store.write("f", b""),
         lambda: dead.store.append("f", b""),
-        lambda: dead.store.exclusive(timeout=1),
+        lambda: dead.store.replace("f", None, b"", timeout=1),
         lambda: dead.store.read("f"),
         lambda: dead.inspect(timeout=1),
     ):
@@ -143,8 +143,7 @@ def test_looking_is_no_effect() -> None:
     host = FailpointHosts(World(), Boundaries(failpoint)).host("h1")
     assert (host.address, host.store.read("f"), host.store.names("d")) == ("h1", None, ())
     host.store.write("f", b"x")
-    with host.store.exclusive(timeout=1):
-        pass
+    host.store.replace("f", b"x", b"y", timeout=1)
     assert failpoint.hits == []
 
 

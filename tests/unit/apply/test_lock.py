@@ -161,7 +161,7 @@ def test_a_beat_between_the_last_look_and_the_write_wins() -> None:
     started = clock.now
 
     def called(name: str) -> None:
-        if name == "exclusive" and clock.now - started >= STALE_AFTER:
+        if name == "replace" and clock.now - started >= STALE_AFTER:
             world["h1"].called = lambda _: None
             lock.beat()
 
@@ -275,13 +275,13 @@ def test_what_was_taken_is_given_back_when_too_few_can_be_written(break_: str) -
             setattr(world[host], break_, break_ == "full")
 
     for host in ("h2", "h3"):
-        world[host].called = lambda name: fail(name) if name == "exclusive" else None
+        world[host].called = lambda name: fail(name) if name == "replace" else None
     with pytest.raises(UnobservedError, match=r"h2: h2 .*\nh3: h3 "):
         take(world, here())
     assert lock_file(world["h1"])["held"] is False
 
 
-@pytest.mark.parametrize("at", ["exclusive", "write"])
+@pytest.mark.parametrize("at", ["replace", "write"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, ValueError])
 @pytest.mark.parametrize("host", HOSTS)
 def test_no_lock_leaks_whatever_happens(host: str, error: type[BaseException], at: str) -> None:

@@ -159,6 +159,13 @@ class View:
         if self._world.rng.random() < 0.01:
             raise HostOutcomeUnknown("no reply")
 
+    def replace(self, name: str, seen: bytes | None, content: bytes, *, timeout: float) -> bool:
+        with self.exclusive(timeout=timeout):
+            if self.read(name) != seen:
+                return False
+            self.write(name, content)
+            return True
+
     @contextlib.contextmanager
     def exclusive(self, *, timeout: float) -> Iterator[None]:
         self._call()

@@ -192,3 +192,15 @@ def test_the_guard_is_not_inherited(store: LocalStore) -> None:
     finally:
         child.kill()
         child.wait(10)
+
+
+def test_replacing_compares_first(store: LocalStore) -> None:
+    assert store.replace("lock.json", None, b"1", timeout=1)
+    assert not store.replace("lock.json", None, b"2", timeout=1)
+    assert not store.replace("lock.json", b"0", b"2", timeout=1)
+    assert store.read("lock.json") == b"1"
+    assert store.replace("lock.json", b"1", b"2", timeout=1)
+    assert store.read("lock.json") == b"2"
+    with store.exclusive(timeout=1), pytest.raises(HostRefused, match="busy"):
+        store.replace("lock.json", b"2", b"3", timeout=0.05)
+    assert store.read("lock.json") == b"2"
