@@ -1,0 +1,155 @@
+"""Hosts reached over SSH: one connection a host, opened when it is first needed, shared by all threads."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Self
+
+from etcdplan.hosts.ports import HostUnreachable
+from etcdplan.hosts.shell import DEFAULT_LIMIT, Completed
+from etcdplan.pki.secret import Secret
+from etcdplan.transport.ssh_command import read_password, run_script
+from etcdplan.transport.ssh_config import Destination, SshConfigError, SshSettings
+from etcdplan.transport.ssh_connection import Connection, left
+from etcdplan.transport.ssh_forward import Forward
+
+_MAX_HOPS = 8
+
+
+class SshHosts:
+    """Makes the shells of hosts, and holds their connections until `close`.
+
+    `settings` are the runner's. `user` and `port`, which a spec may name, outweigh the SSH configuration.
+    """
+
+    def __init__(self, settings: SshSettings, *, user: str | None = None, port: int | None = None) -> None:
+        """Raise `EtcdplanError` for a file with sudo's password that cannot be used."""
+        self._settings, self._user, self._port = settings, user, port
+        file = settings.sudo_password_file
+        self.sudo_password: Secret | None = read_password(file) if file else None
+        self._lock = threading.Lock()
+        self._links: dict[Destination, _Link] = {}
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def shell(self, address: str) -> "SshShell":
+        """Return the shell of the host with that address or name; nothing is connected or raised yet."""
+        return SshShell(self, address)
+
+    def connection(self, address: str, deadline: float) -> Connection:
+        """Return the connection to a host, and make it if there is none; raise `HostUnreachable`, `SshConfigError`."""
+        destination = self._settings.destination(address, user=self._user, port=self._port)
+        try:
+            return self._connect(destination, deadline, ())
+        except TimeoutError as error:
+            raise HostUnreachable(f"{address} does not answer over SSH in time.") from error
+
+    def close(self) -> None:
+        """End all connections and what goes through them. May be repeated; nothing can be connected afterwards."""
+        with self._lock:
+            self._closed = True
+            links = list(self._links.values())
+        for link in links:
+            link.close()
+
+    def _connect(
+        self, destination: Destination, deadline: float, on_the_way: tuple[Destination, ...]
+    ) -> Connection:
+        if destination in on_the_way or len(on_the_way) > _MAX_HOPS:
+            raise SshConfigError(
+                f"ProxyJump goes in a circle, or over too many hosts, for {on_the_way[0].name}."
+            )
+        with self._lock:
+            link = self._links.setdefault(destination, _Link())
+        with link.locked(deadline):
+            if self._closed:
+                raise HostUnreachable(
+                    f"{destination.name} is not connected to any more: all connections are closed."
+                )
+            if link.connection and link.connection.alive:
+                return link.connection
+            link.close()
+            deadline = min(deadline, time.monotonic() + destination.connect_timeout)
+            link.connection = Connection(destination, deadline, self._way(destination, deadline, on_the_way))
+            return link.connection
+
+    def _way(
+        self, destination: Destination, deadline: float, on_the_way: tuple[Destination, ...]
+    ) -> Connection | None:
+        """Return the connection that the one to `destination` goes through."""
+        if not destination.jump:
+            return None
+        *before, last = destination.jump
+        hop = self._settings.hop(last)
+        if before:
+            hop = replace(hop, jump=tuple(before))
+        return self._connect(hop, deadline, (*on_the_way, destination))
+
+    def forward(self, address: str, host: str, port: int, *, timeout: float) -> Forward:
+        """Offer `host`:`port`, as the host at `address` reaches it, as a socket that ends with that host's connection.
+
+        Nothing is connected to it yet. Raise what `connection` does.
+        """
+        connection = self.connection(address, time.monotonic() + timeout)
+        forward = Forward(connection, host, port)
+        connection.at_end(forward.close)
+        return forward
+
+
+@dataclass(frozen=True, slots=True)
+class SshShell:
+    """Implements `Shell`; also raises `SshConfigError` for a runner's configuration that cannot be used."""
+
+    hosts: SshHosts
+    address: str
+
+    def run(
+        self, script: str, *arguments: str, stdin: bytes = b"", timeout: float, limit: int = DEFAULT_LIMIT
+    ) -> Completed:
+        """Run a script as root on the host, as `Shell` says."""
+        deadline = time.monotonic() + timeout
+        connection = self.hosts.connection(self.address, deadline)
+        if not connection.sessions.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise HostUnreachable(f"{self.address} is busy with other commands of this run.")
+        try:
+            return run_script(
+                connection,
+                script,
+                arguments,
+                stdin=stdin,
+                deadline=deadline,
+                limit=limit,
+                sudo_password=self.hosts.sudo_password,
+            )
+        finally:
+            connection.sessions.release()
+
+
+class _Link:
+    """The connection to one destination, and who may make it."""
+
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def locked(self, deadline: float) -> Iterator[None]:
+        """Be the only one who connects; raise `TimeoutError`."""
+        if not self._lock.acquire(timeout=left(deadline)):
+            raise TimeoutError
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """End the connection if there is one."""
+        if self.connection:
+            self.connection.close()

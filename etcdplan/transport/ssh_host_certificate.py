@@ -1,0 +1,113 @@
+"""Host certificates of OpenSSH (its PROTOCOL.certkeys): checked here, since paramiko reads them without checking."""
+
+import time
+from dataclasses import dataclass
+
+from paramiko import Message, PKey, SSHException
+
+from etcdplan.transport.ssh_known_hosts import HostKey, HostKeyRefused, KnownHosts, matches
+
+SUFFIX = "-cert-v01@openssh.com"
+_HOST = 2
+_NUMBERS = {"ssh-ed25519": 1, "ssh-rsa": 2}
+"""How many fields the public key has, by type."""
+_SIGNATURES = {"ssh-ed25519": ("ssh-ed25519",), "ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
+"""What an authority of each type may sign with."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostCertificate:
+    """What a certificate says. `name` is its ID; times are unix seconds; `signed` is what the signature covers."""
+
+    type: str
+    kind: int
+    name: str
+    principals: tuple[str, ...]
+    valid_after: int
+    valid_before: int
+    critical_options: bytes
+    authority: HostKey
+    signed: bytes
+    signature: bytes
+
+
+def check_certificate(known: KnownHosts, name: str, host: str, blob: bytes, plain: HostKey) -> None:
+    """Return when the certificate makes `plain` the key of `host`; else raise `HostKeyRefused`.
+
+    `name` is the lookup name for known_hosts, `host` the name without the port, which must be among the principals.
+    """
+    try:
+        certificate = _parse(blob)
+        genuine = _is_genuine(certificate)
+    except (SSHException, ValueError, KeyError, IndexError) as error:
+        raise HostKeyRefused(f"{name} shows a host certificate that cannot be read.") from error
+    known.check_not_revoked(name, plain)
+    known.check_authority(name, certificate.authority)
+    now = time.time()
+    wrong = (
+        "its signature is not the authority's"
+        if not genuine
+        else "it is a user's certificate and no host's"
+        if certificate.kind != _HOST
+        else f"it is for {', '.join(certificate.principals) or 'nobody'}"
+        if not matches((p for p in certificate.principals if not p.startswith("!")), host.lower())
+        else "it is not valid yet"
+        if now < certificate.valid_after
+        else "it has expired"
+        if now >= certificate.valid_before
+        else "it has critical options, and none is known for hosts"
+        if certificate.critical_options
+        else ""
+    )
+    if wrong:
+        raise HostKeyRefused(
+            f'The host certificate "{certificate.name}" that {name} shows does not prove its key: {wrong}.',
+            hint="Sign the host's key anew (ssh-keygen -s CA -h -n NAMES), and check this machine's clock.",
+        )
+
+
+def _parse(blob: bytes) -> HostCertificate:
+    message = Message(blob)
+    key_type = message.get_text()
+    message.get_binary()  # nonce
+    for _ in range(_NUMBERS[key_type.removesuffix(SUFFIX)]):
+        message.get_binary()
+    message.get_int64()  # serial number
+    kind, name = message.get_int(), message.get_binary().decode("utf-8", "backslashreplace")
+    principals = _texts(message.get_binary())
+    after, before = message.get_int64(), message.get_int64()
+    critical = message.get_binary()
+    message.get_binary()  # extensions
+    message.get_binary()  # reserved
+    authority = message.get_binary()
+    signed = message.get_so_far()
+    signature = message.get_binary()
+    if message.get_remainder():
+        raise ValueError("something follows the signature")
+    return HostCertificate(
+        type=key_type,
+        kind=kind,
+        name=name,
+        principals=principals,
+        valid_after=after,
+        valid_before=before,
+        critical_options=critical,
+        authority=HostKey(Message(authority).get_text(), authority),
+        signed=signed,
+        signature=signature,
+    )
+
+
+def _texts(packed: bytes) -> tuple[str, ...]:
+    message, texts = Message(packed), []
+    while message.get_remainder():
+        texts.append(message.get_binary().decode().lower())
+    return tuple(texts)
+
+
+def _is_genuine(certificate: HostCertificate) -> bool:
+    authority = certificate.authority
+    if Message(certificate.signature).get_text() not in _SIGNATURES[authority.type]:
+        return False
+    key = PKey.from_type_string(authority.type, authority.blob)
+    return bool(key.verify_ssh_sig(certificate.signed, Message(certificate.signature)))

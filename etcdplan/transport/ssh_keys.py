@@ -1,0 +1,134 @@
+"""How the controller proves to a host who it is: keys of an agent and from files, and nothing that asks a person."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from paramiko import AgentKey, BadAuthenticationType, Message, PKey, SSHException, Transport
+from paramiko.agent import AgentSSH
+
+from etcdplan.hosts.ports import HostUnreachable
+from etcdplan.transport.ssh_config import Destination
+from etcdplan.transport.ssh_known_hosts import HostKey
+
+_MAX_AGENT_REPLY = 1 << 20
+
+
+class Agent(AgentSSH):  # type: ignore[misc]  # paramiko has no types
+    """The keys of the SSH agent at a socket; none when nobody answers there."""
+
+    def __init__(self, path: Path, deadline: float) -> None:
+        super().__init__()
+        connection = socket.socket(socket.AF_UNIX)
+        self._deadline = deadline
+        try:
+            connection.settimeout(_left(deadline))
+            connection.connect(str(path))
+            self._connect(connection)
+        except (OSError, SSHException, ValueError):
+            connection.close()
+
+    def _read_all(self, wanted: int) -> bytes:
+        if wanted > _MAX_AGENT_REPLY:
+            raise SSHException("the SSH agent's answer is too long")
+        reply = b""
+        while len(reply) < wanted:
+            self._conn.settimeout(_left(self._deadline))
+            part = self._conn.recv(wanted - len(reply))
+            if not part:
+                raise SSHException("lost ssh-agent")
+            reply += part
+        return reply
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._close()
+
+
+def authenticate(transport: Transport, destination: Destination, deadline: float) -> None:
+    """Log in with the first key that the host takes; raise `HostUnreachable` when it takes none.
+
+    Keys of the agent come first, and only those of the identity files when `IdentitiesOnly` is set; then the files.
+    """
+    where = f"{destination.user}@{destination.name}"
+    agent = Agent(destination.agent, deadline) if destination.agent else None
+    notes: list[str] = []
+    try:
+        for key in _keys(destination, agent, notes):
+            tried = threading.Event()
+            transport.auth_publickey(destination.user, key, tried)
+            if not tried.wait(_left(deadline)):
+                raise HostUnreachable(f"{where} does not answer to the login in time.")
+            if transport.is_authenticated():
+                return
+            failure = transport.get_exception()
+            if not transport.is_active():
+                notes.append(f"the host ended the connection after {_named(key)}")
+                break
+            if isinstance(failure, BadAuthenticationType) and "publickey" not in failure.allowed_types:
+                notes.append(f"it wants {' or '.join(failure.allowed_types)} and no key")
+                break
+            notes.append(f"{_named(key)} is not taken")
+    except (SSHException, EOFError, OSError) as error:
+        raise HostUnreachable(f"The login as {where} failed: {error}.") from error
+    finally:
+        if agent:
+            agent.close()
+    raise HostUnreachable(
+        f"{where} does not let this machine log in: {'; '.join(notes) or 'there is no key to show'}.",
+        hint="Put the public key into that user's authorized_keys, or name the right User, IdentityFile or"
+        " IdentityAgent in the SSH configuration.",
+    )
+
+
+def _keys(destination: Destination, agent: Agent | None, notes: list[str]) -> Iterator[PKey]:
+    """Yield the keys to try, each once; what cannot be used is added to `notes`."""
+    offered: set[bytes] = set()
+    named = {blob for file in destination.identity_files if (blob := _public_blob(file))}
+    held: tuple[AgentKey, ...] = agent.get_keys() if agent else ()
+    for key in sorted(held, key=lambda key: key.blob not in named):
+        if key.inner_key and (key.blob in named or not destination.identities_only):
+            offered.add(key.blob)
+            yield key
+    for file in destination.identity_files:
+        if _public_blob(file) in offered:
+            continue
+        try:
+            key = PKey.from_path(os.fspath(file))
+        except FileNotFoundError:
+            continue
+        except TypeError:
+            notes.append(f"{file} is encrypted (add it to an agent: ssh-add)")
+        except (OSError, ValueError, SSHException, UnsupportedAlgorithm) as error:
+            notes.append(
+                f"{file} cannot be used ({getattr(error, 'strerror', None) or 'not a key of a known type'})"
+            )
+        else:
+            if key.asbytes() not in offered:
+                offered.add(key.asbytes())
+                yield key
+
+
+def _public_blob(file: Path) -> bytes | None:
+    with suppress(OSError, ValueError, IndexError):
+        from base64 import b64decode
+
+        return b64decode(Path(f"{file}.pub").read_text().split()[1], validate=True)
+    return None
+
+
+def _named(key: PKey) -> str:
+    blob = key.asbytes()
+    return str(HostKey(Message(blob).get_text(), blob))
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the deadline has passed")
+    return left
