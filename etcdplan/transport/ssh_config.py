@@ -26,7 +26,6 @@ _IDENTITIES = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 _REFUSED = {
     "proxycommand": "commands are not run; a way through another host is ProxyJump's",
     "revokedhostkeys": "keys are revoked by @revoked lines in known_hosts",
-    "canonicalizehostname": "names are taken as they stand",
 }
 """What would change where a connection goes, or whom it trusts, if it were ignored."""
 _SETTING = re.compile(r"(\w+)(?:\s*=\s*|\s+)(.+)")
@@ -198,6 +197,11 @@ def _lines(file: Path, *, missing_ok: bool, depth: int) -> Iterator[str]:
         if keyword == "match" and re.search(r"(?i)\bexec\b", value):
             raise SshConfigError(
                 f"{file}:{number} has a Match with exec, and no command is run to find out whether it applies.",
+                hint=f"Name a configuration without it in {CONFIG_VARIABLE}.",
+            )
+        if keyword == "canonicalizehostname" and value.lower() != "no":
+            raise SshConfigError(
+                f"{file}:{number} sets CanonicalizeHostname, which is not supported: names are taken as they stand.",
                 hint=f"Name a configuration without it in {CONFIG_VARIABLE}.",
             )
         if keyword != "include":

@@ -141,7 +141,9 @@ class Runner:
         self.known_hosts = self.directory / "known_hosts"
         self.known_hosts.touch()
 
-    def host(self, name: str, server: Sshd, *, user: str = OWN_USER, key: Path | None = None, more: str = "") -> None:
+    def host(
+        self, name: str, server: Sshd, *, user: str = OWN_USER, key: Path | None = None, more: str = ""
+    ) -> None:
         """Add a host to the configuration."""
         self.config += (
             f"Host {name}\n HostName {server.address}\n Port {server.port}\n User {user}\n"
