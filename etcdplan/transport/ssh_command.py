@@ -10,7 +10,7 @@ import select
 import stat
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from paramiko import Channel, SSHException
@@ -134,11 +134,13 @@ class _Session:
         unsent, open_ = memoryview(stdin), True
         while not self._drained():
             if open_ and self._out.started:
-                while unsent and channel.send_ready():
-                    unsent = unsent[channel.send(unsent[:_CHUNK].tobytes()) :]
-                if not unsent:
-                    channel.shutdown_write()
-                    open_ = False
+                # A script that ends without reading all of it is no failure; a broken connection is noticed below.
+                with suppress(OSError):
+                    while unsent and channel.send_ready():
+                        unsent = unsent[channel.send(unsent[:_CHUNK].tobytes()) :]
+                    if not unsent:
+                        channel.shutdown_write()
+                        open_ = False
             wait = left(deadline)
             poll.poll(1000 * (min(wait, _UNSENT_POLL) if open_ and self._out.started else wait))
         if not channel.status_event.wait(left(deadline)) or channel.exit_status < 0:

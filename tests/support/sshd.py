@@ -90,7 +90,7 @@ class Sshd:
         config.write_text(
             f"{self.extra}\nListenAddress {self.address}:{self.port}\nPidFile none\nUsePAM no\nStrictModes no\n"
             "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
-            f"AuthorizedKeysFile {self.directory}/authorized_keys\nSetEnv PATH={sudo.parent}:{_PATH}\n"
+            f"AuthorizedKeysFile {self.directory}/authorized_keys .ssh/test_keys\nSetEnv PATH={sudo.parent}:{_PATH}\n"
             + "".join(f"HostKey {key}\n" for key in self.host_keys)
         )
         self.process = subprocess.Popen(
@@ -164,16 +164,21 @@ class Runner:
 
 
 @contextlib.contextmanager
-def account(*, shell: str = "/bin/sh", sudoers: str = "", password: str = "") -> Iterator[str]:
-    """Make an ordinary account, with a line of sudoers (`{user}` is its name), and take it away again. Needs root."""
+def account(
+    authorized: str, *, login_shell: str = "/bin/sh", sudoers: str = "", password: str = ""
+) -> Iterator[str]:
+    """Make an ordinary account that lets a key in, and take it away again; needs root. `{user}` in `sudoers` is its name."""
     assert os.geteuid() == 0, "accounts can only be made by root"
     name = f"edp{os.getpid()}x{next(_names)}"
     rule = Path(f"/etc/sudoers.d/{name}")
-    subprocess.run(["useradd", "-m", "-s", shell, name], check=True)
+    subprocess.run(["useradd", "-m", "-s", login_shell, name], check=True)
     try:
         # An account whose password is locked may not log in without PAM.
         secret = f"{name}:{password or base64.b64encode(os.urandom(18)).decode()}"
         subprocess.run(["chpasswd"], input=secret.encode(), check=True)
+        keys = Path(f"/home/{name}/.ssh/test_keys")
+        keys.parent.mkdir()
+        keys.write_text(authorized)
         if sudoers:
             rule.touch(mode=0o440)
             rule.write_text(f"Defaults:{name} !lecture\n" + sudoers.format(user=name) + "\n")

@@ -1,0 +1,314 @@
+"""How the controller logs in, goes through other hosts, and becomes root there."""
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from etcdplan.errors import EtcdplanError
+from etcdplan.hosts.ports import HostRefused, HostUnreachable
+from etcdplan.transport.ssh import SshHosts
+from etcdplan.transport.ssh_config import SshConfigError, SshSettings
+from etcdplan.transport.ssh_known_hosts import HostKeyRefused
+from tests.support.ssh_fixtures import runner, server
+from tests.support.sshd import Runner, Sshd, account, keygen, make_key, public
+
+__all__ = ["runner", "server"]
+pytestmark = [pytest.mark.host, pytest.mark.timeout(120)]
+
+
+def fine(settings: SshSettings, name: str = "h") -> bool:
+    with SshHosts(settings) as hosts:
+        return hosts.shell(name).run("echo fine", timeout=20).stdout == b"fine\n"
+
+
+@contextmanager
+def agent(tmp_path: Path, *keys: Path) -> Iterator[Path]:
+    """Run an SSH agent with some keys."""
+    path = tmp_path / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout
+        process.stdout.readline()  # it says where it is once it is there
+        for key in keys:
+            environ = {**os.environ, "SSH_AUTH_SOCK": str(path)}
+            subprocess.run(["ssh-add", "-q", str(key)], env=environ, check=True, capture_output=True)
+        yield path
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_key_that_is_not_authorized(server: Sshd, runner: Runner, tmp_path: Path) -> None:
+    other = make_key(tmp_path / "other")
+    runner.host("h", server, key=other)
+    runner.trust(server.known())
+    with pytest.raises(HostUnreachable, match="does not let this machine log in") as error:
+        fine(runner.settings())
+    assert keygen("-lf", str(other)).split()[1] in error.value.message
+    assert error.value.exit_code == 8
+
+
+def test_no_key_at_all(server: Sshd, runner: Runner, tmp_path: Path) -> None:
+    runner.host("h", server, key=tmp_path / "none")
+    runner.trust(server.known())
+    with pytest.raises(HostUnreachable, match="there is no key to show"):
+        fine(runner.settings())
+
+
+@pytest.mark.parametrize("content", ["not a key", ""])
+def test_a_file_that_is_no_key(server: Sshd, runner: Runner, tmp_path: Path, content: str) -> None:
+    (tmp_path / "key").write_text(content)
+    runner.host("h", server, key=tmp_path / "key")
+    runner.trust(server.known())
+    with pytest.raises(HostUnreachable, match="not a key of a known type"):
+        fine(runner.settings())
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ecdsa", "ed25519"])
+def test_types_of_keys_in_files_and_in_an_agent(
+    tmp_path: Path, server: Sshd, runner: Runner, kind: str
+) -> None:
+    key = make_key(tmp_path / "key", kind)
+    with (server.directory / "authorized_keys").open("a") as file:
+        file.write(public(key) + "\n")
+    runner.host("h", server, key=key)
+    runner.host("by-agent", server, key=tmp_path / "none")
+    runner.trust(server.known())
+    assert fine(runner.settings())
+    with agent(tmp_path, key) as path:
+        assert fine(runner.settings(agent=path), "by-agent")
+
+
+def test_an_encrypted_key_is_the_agents_task(tmp_path: Path, server: Sshd, runner: Runner) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(server.user_key.read_bytes())
+    key.chmod(0o600)
+    keygen("-p", "-q", "-P", "", "-N", "passphrase", "-f", str(key))
+    runner.host("h", server, key=key)
+    runner.trust(server.known())
+    with pytest.raises(HostUnreachable, match=r"is encrypted \(add it to an agent: ssh-add\)"):
+        fine(runner.settings())
+    with agent(tmp_path, server.user_key) as path:
+        assert fine(runner.settings(agent=path))
+
+
+def test_only_the_identities_that_are_named(tmp_path: Path, server: Sshd, runner: Runner) -> None:
+    others = [make_key(tmp_path / f"other{number}") for number in range(7)]
+    Path(f"{tmp_path}/named.pub").write_text(public(server.user_key))
+    runner.host("h", server, key=tmp_path / "named", more="IdentitiesOnly yes")
+    runner.host("none", server, key=tmp_path / "named", more="IdentityAgent none")
+    runner.host("other", server, key=others[0], more="IdentitiesOnly yes")
+    runner.trust(server.known())
+    with agent(tmp_path, *others, server.user_key) as path:
+        # The key of the named file comes before the six that would use up the attempts.
+        assert fine(runner.settings(agent=path))
+        for name in ("none", "other"):
+            with pytest.raises(HostUnreachable, match="does not let this machine log in"):
+                fine(runner.settings(agent=path), name)
+
+
+def test_an_agent_that_is_not_there(tmp_path: Path, server: Sshd, runner: Runner) -> None:
+    runner.host("h", server)
+    runner.trust(server.known())
+    assert fine(runner.settings(agent=tmp_path / "gone"))
+
+
+def test_a_user_certificate(tmp_path: Path, runner: Runner) -> None:
+    ca, key = make_key(tmp_path / "ca"), make_key(tmp_path / "key")
+    server = Sshd(tmp_path / "sshd")
+    (server.directory / "authorized_keys").write_text(f"cert-authority {public(ca)}\n")
+    principal = runner.settings().destination("h").user
+    keygen("-q", "-s", str(ca), "-I", "me", "-n", principal, f"{key}.pub")
+    server.start()
+    try:
+        runner.host("h", server, key=key)
+        runner.trust(server.known())
+        assert fine(runner.settings())
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def jump(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    started = Sshd(tmp_path_factory.mktemp("jump")).start()
+    yield started
+    started.stop()
+
+
+def test_over_two_other_hosts(server: Sshd, jump: Sshd, runner: Runner) -> None:
+    runner.host("a", jump)
+    runner.host("b", server)
+    runner.host("h", server, more="ProxyJump a,b")
+    runner.trust(server.known() + jump.known())
+    log = jump.directory / "log"
+    before = log.read_text().count("Accepted publickey")
+    with SshHosts(runner.settings()) as hosts:
+        assert hosts.shell("h").run("cat", stdin=b"x" * 100_000, timeout=20).stdout == b"x" * 100_000
+        assert hosts.shell("a").run("echo fine", timeout=20).stdout == b"fine\n"
+    assert log.read_text().count("Accepted publickey") == before + 1  # `a` itself shares the connection
+
+
+@pytest.mark.parametrize("unknown", ["a", "h"])
+def test_every_hop_is_verified(server: Sshd, jump: Sshd, runner: Runner, unknown: str) -> None:
+    runner.host("a", jump)
+    runner.host("h", server, more="ProxyJump a")
+    runner.trust(jump.known() if unknown == "h" else server.known())
+    culprit = jump if unknown == "a" else server
+    with pytest.raises(HostKeyRefused, match=rf"\[{culprit.address}\]:{culprit.port} is unknown"):
+        fine(runner.settings())
+
+
+def test_a_hop_that_does_not_reach_further(server: Sshd, jump: Sshd, runner: Runner) -> None:
+    runner.host("a", jump)
+    runner.config += "Host h\n HostName 127.0.0.1\n Port 1\n ProxyJump a\n"
+    runner.trust(jump.known())
+    with pytest.raises(HostUnreachable, match=r"a does not open a connection to 127\.0\.0\.1 port 1"):
+        fine(runner.settings())
+
+
+def test_hops_in_a_circle(server: Sshd, runner: Runner) -> None:
+    runner.host("a", server, more="ProxyJump b")
+    runner.host("b", server, more="ProxyJump a")
+    with pytest.raises(SshConfigError, match="circle"):
+        fine(runner.settings(), "a")
+
+
+@contextmanager
+def as_user(server: Sshd, runner: Runner, **options: str) -> Iterator[str]:
+    """Let an ordinary account log in as host `h`."""
+    with account(public(server.user_key), **options) as user:
+        runner.host("h", server, user=user)
+        runner.trust(server.known())
+        yield user
+
+
+_FREELY = "{user} ALL=(root) NOPASSWD: ALL"
+_WITH_PASSWORD = "{user} ALL=(root) ALL"
+_PASSWORD = "Canary-p4ss word"
+
+
+def test_an_ordinary_user_becomes_root(server: Sshd, runner: Runner) -> None:
+    with as_user(server, runner, sudoers=_FREELY), SshHosts(runner.settings()) as hosts:
+        done = hosts.shell("h").run('id -u; echo "$1"; cat; exit 3', "a 'b", stdin=b"in\n", timeout=20)
+        assert (done.status, done.stdout, done.stderr) == (3, b"0\na 'b\nin\n", "")
+
+
+def test_noise_of_a_real_login(server: Sshd, runner: Runner) -> None:
+    with (
+        as_user(server, runner, sudoers=_FREELY, login_shell="/bin/bash") as user,
+        SshHosts(runner.settings()) as hosts,
+    ):
+        Path(f"/home/{user}/.bashrc").write_text("echo Welcome; echo Motd >&2; trap 'echo bye' EXIT\n")
+        done = hosts.shell("h").run("id -u; echo err >&2", timeout=20)
+        assert (done.stdout, done.stderr) == (b"0\n", "err\n")
+
+
+@pytest.mark.parametrize(
+    ("sudoers", "reason"),
+    [("", "a password is required|not in the sudoers"), (_WITH_PASSWORD, "a password is required")],
+)
+def test_no_right_to_become_root(
+    server: Sshd, runner: Runner, tmp_path: Path, sudoers: str, reason: str
+) -> None:
+    with as_user(server, runner, sudoers=sudoers) as user, SshHosts(runner.settings()) as hosts:
+        with pytest.raises(
+            HostRefused, match=f"does not let {user} run commands as root.*({reason})"
+        ) as error:
+            hosts.shell("h").run('echo > "$1"', str(tmp_path / "ran"), stdin=b"secret", timeout=20)
+        assert error.value.exit_code == 6
+        assert "secret" not in str(error.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_right_to_another_command_only(server: Sshd, runner: Runner) -> None:
+    with (
+        as_user(server, runner, sudoers="{user} ALL=(root) NOPASSWD: /usr/bin/id"),
+        SshHosts(runner.settings()) as hosts,
+        pytest.raises(HostRefused, match=r"password is required|not allowed"),
+    ):
+        hosts.shell("h").run("id", timeout=20)
+
+
+def test_an_account_without_a_shell(server: Sshd, runner: Runner) -> None:
+    with (
+        as_user(server, runner, sudoers=_FREELY, login_shell="/usr/sbin/nologin"),
+        SshHosts(runner.settings()) as hosts,
+        pytest.raises(HostRefused, match="currently not available"),
+    ):
+        hosts.shell("h").run("id", timeout=20)
+
+
+def _password_file(tmp_path: Path, password: str = _PASSWORD) -> Path:
+    file = tmp_path / "password"
+    file.touch(mode=0o600)
+    file.write_text(password + "\n")
+    return file
+
+
+@contextmanager
+def as_witness() -> Iterator[set[str]]:
+    """Collect the arguments and the environment of every process, meanwhile."""
+    seen: set[str] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            for path in (*Path("/proc").glob("[0-9]*/cmdline"), *Path("/proc").glob("[0-9]*/environ")):
+                with suppress(OSError):
+                    seen.add(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        watcher.join()
+
+
+def test_sudo_with_a_password(server: Sshd, runner: Runner, tmp_path: Path) -> None:
+    settings = runner.settings
+    with as_user(server, runner, sudoers=_WITH_PASSWORD, password=_PASSWORD):
+        with SshHosts(settings(sudo_password_file=_password_file(tmp_path))) as hosts:
+            for _ in range(2):  # the second time sudo would remember the first
+                done = hosts.shell("h").run("id -u; cat", stdin=b"in\nput", timeout=20)
+                assert (done.status, done.stdout, done.stderr) == (0, b"0\nin\nput", "")
+            done = hosts.shell("h").run(
+                'id -u; exec 0</dev/null; ps -eo args | grep -c "[C]anary"', timeout=20
+            )
+            assert done.stdout == b"0\n0\n"
+        assert _PASSWORD not in (server.directory / "log").read_text()
+
+
+def test_a_password_that_sudo_does_not_ask_for_reaches_nobody(
+    server: Sshd, runner: Runner, tmp_path: Path
+) -> None:
+    with (
+        as_user(server, runner, sudoers=_FREELY),
+        SshHosts(runner.settings(sudo_password_file=_password_file(tmp_path))) as hosts,
+    ):
+        assert hosts.shell("h").run("cat", stdin=b"in", timeout=20).stdout == b"in"
+        assert hosts.shell("h").run("cat", timeout=20).stdout == b""
+
+
+def test_a_wrong_password(server: Sshd, runner: Runner, tmp_path: Path) -> None:
+    file = _password_file(tmp_path, "Canary-wrong")
+    with (
+        as_user(server, runner, sudoers=_WITH_PASSWORD, password=_PASSWORD),
+        SshHosts(runner.settings(sudo_password_file=file)) as hosts,
+        pytest.raises(HostRefused, match="does not take the password") as error,
+    ):
+        hosts.shell("h").run("cat", stdin=b"in", timeout=20)
+    assert "Canary" not in str(error.value) + error.value.hint
+
+
+def test_a_password_file_that_others_can_read(runner: Runner, tmp_path: Path) -> None:
+    file = _password_file(tmp_path)
+    file.chmod(0o644)
+    with pytest.raises(EtcdplanError, match="others may read it"):
+        SshHosts(runner.settings(sudo_password_file=file))

@@ -1,0 +1,182 @@
+"""Servers that do not answer, or answer with malice: every wait ends at its deadline, and memory stays small."""
+
+import os
+import resource
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from etcdplan.hosts.ports import HostUnreachable
+from etcdplan.transport.ssh import SshHosts
+from tests.support.sshd import Runner, Sshd, free_address
+
+pytestmark = [pytest.mark.host, pytest.mark.timeout(60)]
+
+
+@contextmanager
+def fake(serve: Callable[[socket.socket, threading.Event], None]) -> Iterator[tuple[str, int]]:
+    """Listen, and give each connection to `serve`, which ends when the event is set."""
+    done, listener = threading.Event(), socket.socket()
+    listener.bind(free_address())
+    listener.listen()
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threading.Thread(target=serving, args=(connection,), daemon=True).start()
+
+    def serving(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            serve(connection, done)
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()
+    finally:
+        done.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+def unreachable(tmp_path: Path, where: tuple[str, int], *, timeout: float, match: str) -> float:
+    """Try to run something there, and return how long it took until it was given up."""
+    runner = Runner(tmp_path / "runner")
+    runner.config = (
+        f"Host h\n HostName {where[0]}\n Port {where[1]}\n UserKnownHostsFile {runner.known_hosts}\n"
+    )
+    start = time.monotonic()
+    with SshHosts(runner.settings()) as hosts, pytest.raises(HostUnreachable, match=match):
+        hosts.shell("h").run("true", timeout=timeout)
+    return time.monotonic() - start
+
+
+def _byte_a_second(connection: socket.socket, done: threading.Event) -> None:
+    for byte in b"SSH-2.0-OpenSSH_9.2p1 and so on and on and on and on\r\n":
+        connection.sendall(bytes([byte]))
+        if done.wait(1):
+            return
+
+
+def _lines(connection: socket.socket, done: threading.Event) -> None:
+    while not done.wait(0.5):
+        connection.sendall(b"Welcome to this host\r\n")
+
+
+def _silent(connection: socket.socket, done: threading.Event) -> None:
+    done.wait(60)
+
+
+def _silent_after_the_banner(connection: socket.socket, done: threading.Event) -> None:
+    connection.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+    done.wait(60)
+
+
+def _trickling_packet(connection: socket.socket, done: threading.Event) -> None:
+    connection.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n" + struct.pack(">IB", 2004, 8) + b"\x14")
+    while not done.wait(0.5):
+        connection.sendall(b"\0")
+
+
+@pytest.mark.parametrize(
+    "serve", [_byte_a_second, _lines, _silent, _silent_after_the_banner, _trickling_packet]
+)
+def test_a_server_that_takes_its_time(
+    tmp_path: Path, serve: Callable[[socket.socket, threading.Event], None]
+) -> None:
+    with fake(serve) as where:
+        assert 1.9 < unreachable(tmp_path, where, timeout=2, match="in time") < 3
+
+
+def test_packets_that_are_dropped(tmp_path: Path) -> None:
+    address, port = free_address()
+    with socket.socket() as listener:
+        listener.bind((address, port))
+        listener.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:  # with the queue full the kernel drops what else wants to connect
+            one.setblocking(False)
+            one.connect_ex((address, port))
+        assert (
+            0.9
+            < unreachable(tmp_path, (address, port), timeout=1, match="cannot be connected to.*in time")
+            < 2
+        )
+        for one in waiting:
+            one.close()
+
+
+def test_the_time_to_connect_is_bounded_by_itself(tmp_path: Path) -> None:
+    with fake(_silent) as where:
+        runner = Runner(tmp_path / "runner")
+        runner.config = f"Host h\n HostName {where[0]}\n Port {where[1]}\n ConnectTimeout 1\n"
+        start = time.monotonic()
+        with SshHosts(runner.settings()) as hosts, pytest.raises(HostUnreachable):
+            hosts.shell("h").run("true", timeout=30)
+        assert time.monotonic() - start < 2
+
+
+def _banner_without_end(connection: socket.socket, done: threading.Event) -> None:
+    while not done.is_set():
+        connection.sendall(b"x" * 65536)
+
+
+def _lines_without_end(connection: socket.socket, done: threading.Event) -> None:
+    while not done.is_set():
+        connection.sendall(b"x" * 65535 + b"\n")
+
+
+def _packet_of_gigabytes(connection: socket.socket, done: threading.Event) -> None:
+    connection.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n" + struct.pack(">IB", (1 << 31) + 4, 8))
+    while not done.is_set():
+        connection.sendall(b"x" * 65536)
+
+
+@pytest.mark.parametrize("serve", [_banner_without_end, _lines_without_end, _packet_of_gigabytes])
+def test_a_server_that_floods(
+    tmp_path: Path, serve: Callable[[socket.socket, threading.Event], None]
+) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with fake(serve) as where:
+        assert unreachable(tmp_path, where, timeout=20, match="does not begin as SSH|too large") < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    assert unreachable(tmp_path, free_address(), timeout=20, match="refused") < 2
+
+
+def test_a_server_that_hangs_up(tmp_path: Path) -> None:
+    with fake(lambda connection, done: None) as where:
+        assert unreachable(tmp_path, where, timeout=20, match="does not agree to an SSH connection") < 5
+
+
+def test_a_name_that_nobody_has(tmp_path: Path) -> None:
+    where = ("no-such-host.invalid", 22)
+    assert unreachable(tmp_path, where, timeout=3, match="looked up|in time") < 4
+
+
+def test_a_server_that_freezes_between_two_scripts(tmp_path: Path) -> None:
+    server, runner = Sshd(tmp_path / "sshd").start(), Runner(tmp_path / "runner")
+    try:
+        runner.host("h", server)
+        runner.trust(server.known())
+        with SshHosts(runner.settings()) as hosts:
+            hosts.shell("h").run("true", timeout=20)
+            for pid in server.sessions():
+                os.kill(pid, signal.SIGSTOP)
+            start = time.monotonic()
+            with pytest.raises(HostUnreachable):
+                hosts.shell("h").run("true", timeout=1)
+            # The connection was given up, so the next script gets a new one.
+            assert hosts.shell("h").run("echo fine", timeout=20).stdout == b"fine\n"
+        assert time.monotonic() - start < 5
+    finally:
+        server.stop()
