@@ -167,7 +167,7 @@ class Runner:
 def account(
     authorized: str, *, login_shell: str = "/bin/sh", sudoers: str = "", password: str = ""
 ) -> Iterator[str]:
-    """Make an ordinary account that lets a key in, and take it away again; needs root. `{user}` in `sudoers` is its name."""
+    """Make an ordinary account that lets a key in, and take it away again. `sudoers` may say `{user}`. Needs root."""
     assert os.geteuid() == 0, "accounts can only be made by root"
     name = f"edp{os.getpid()}x{next(_names)}"
     rule = Path(f"/etc/sudoers.d/{name}")
