@@ -78,6 +78,8 @@ class SshHosts:
             link.close()
             deadline = min(deadline, time.monotonic() + destination.connect_timeout)
             link.connection = Connection(destination, deadline, self._way(destination, deadline, on_the_way))
+            if self._closed:  # meanwhile
+                link.close()
             return link.connection
 
     def _way(
@@ -128,6 +130,8 @@ class SshShell:
                 limit=limit,
                 sudo_password=self.hosts.sudo_password,
             )
+        except TimeoutError as error:
+            raise HostUnreachable(f"{self.address} does not answer over SSH in time.") from error
         finally:
             connection.sessions.release()
 

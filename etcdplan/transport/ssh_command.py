@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from paramiko import Channel, SSHException
-
 from etcdplan.errors import EtcdplanError
 from etcdplan.hosts.ports import HostOutcomeUnknown, HostRefused
 from etcdplan.hosts.shell import Completed
 from etcdplan.pki.secret import Secret
 from etcdplan.transport.ssh_connection import Connection, left
+from etcdplan.transport.ssh_paramiko import paramiko
 
 # The shell that remains afterwards reports a script that a signal ended as status 128 + N. PATH because an SSH
 # session's lacks the sbin directories.
@@ -107,7 +106,7 @@ def run_script(
         with connection.watched(deadline), closing(channel):
             session = _Session(name, channel, mark.encode(), prompt.encode(), sudo_password, limit)
             return session.run(command, stdin, deadline)
-    except (SSHException, EOFError, OSError) as error:
+    except (paramiko.SSHException, EOFError, OSError) as error:
         late = time.monotonic() >= deadline
         reason = "it did not end in time" if late else "the SSH connection broke"
         raise HostOutcomeUnknown(
@@ -118,7 +117,13 @@ def run_script(
 
 class _Session:
     def __init__(
-        self, name: str, channel: Channel, mark: bytes, prompt: bytes, password: Secret | None, limit: int
+        self,
+        name: str,
+        channel: paramiko.Channel,
+        mark: bytes,
+        prompt: bytes,
+        password: Secret | None,
+        limit: int,
     ) -> None:
         self._name, self._channel, self._limit = name, channel, limit
         self._prompt, self._password = prompt, password

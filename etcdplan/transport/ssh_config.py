@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from paramiko import ConfigParseError, SSHConfig, SSHException
-
 from etcdplan.errors import EtcdplanError
+from etcdplan.transport.ssh_paramiko import paramiko
 
 CONFIG_VARIABLE = "ETCDPLAN_SSH_CONFIG"
 KNOWN_HOSTS_VARIABLE = "ETCDPLAN_KNOWN_HOSTS"
@@ -68,7 +67,7 @@ class SshSettings:
     sudo_password_file: Path | None = None
     agent: Path | None = None
     connect_timeout: float = 10.0
-    config: SSHConfig = field(init=False, repr=False, compare=False)
+    config: paramiko.SSHConfig = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Read the configuration; raise `SshConfigError`."""
@@ -99,7 +98,8 @@ class SshSettings:
             raise SshConfigError(f"{name!r} is not a host's name or address.")
         try:
             options = self.config.lookup(name)
-        except (ConfigParseError, SSHException, ValueError, KeyError) as error:
+            user = user or options.get("user") or getpass.getuser()
+        except (paramiko.ConfigParseError, paramiko.SSHException, ValueError, KeyError, OSError) as error:
             raise SshConfigError(f"The SSH configuration cannot be used for {name}: {error}.") from error
         for keyword, reason in _REFUSED.items():
             if options.get(keyword) not in (None, "none", "no"):
@@ -130,7 +130,7 @@ class SshSettings:
             name=name,
             host=options["hostname"],
             port=port or int(number("port", 22)),
-            user=user or options.get("user") or getpass.getuser(),
+            user=user,
             alias=options.get("hostkeyalias", "").lower(),
             jump=() if jump == "none" else tuple(hop.strip() for hop in jump.split(",")),
             identity_files=tuple(path for text in identities if text != "none" for path in _paths(text)),
@@ -173,12 +173,12 @@ def _paths(text: str) -> tuple[Path, ...]:
         raise SshConfigError(f"The SSH configuration's path {text!r} cannot be read: {error}.") from error
 
 
-def _read(file: Path | None) -> SSHConfig:
+def _read(file: Path | None) -> paramiko.SSHConfig:
     given = file is not None
     lines = list(_lines(file or Path("~/.ssh/config").expanduser(), missing_ok=not given, depth=0))
     try:
-        return SSHConfig.from_text("\n".join(lines))
-    except (ConfigParseError, SSHException, ValueError) as error:
+        return paramiko.SSHConfig.from_text("\n".join(lines))
+    except (paramiko.ConfigParseError, paramiko.SSHException, ValueError) as error:
         raise SshConfigError(f"The SSH configuration cannot be read: {error}.") from error
 
 

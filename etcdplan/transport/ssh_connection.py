@@ -1,6 +1,5 @@
 """One SSH connection: opened with a deadline to a host whose key is known, shared by threads, closed with all on it."""
 
-import logging
 import socket
 import threading
 import time
@@ -9,18 +8,13 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from paramiko import Channel, ChannelException, PKey, RSAKey, SSHException, Transport
-from paramiko.packet import Packetizer
-
 from etcdplan.hosts.ports import HostUnreachable
 from etcdplan.transport import ssh_host_certificate
 from etcdplan.transport.ssh_config import Destination
-from etcdplan.transport.ssh_host_certificate import SUFFIX
+from etcdplan.transport.ssh_host_certificate import MIN_RSA_BITS, SUFFIX
 from etcdplan.transport.ssh_keys import authenticate
 from etcdplan.transport.ssh_known_hosts import HostKey, HostKeyRefused, KnownHosts, lookup_name
-
-# What paramiko logs reaches the user as our errors; without a handler Python would print it on stderr.
-logging.getLogger("paramiko").addHandler(logging.NullHandler())
+from etcdplan.transport.ssh_paramiko import paramiko
 
 # Rated without a failure by ssh-audit 3.9.0, and without encrypt-and-MAC; docs/decisions/0009 has the table.
 KEX = ("mlkem768x25519-sha256", "curve25519-sha256@libssh.org", "diffie-hellman-group16-sha512")
@@ -29,7 +23,6 @@ MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com")
 HOST_KEYS = {"ssh-ed25519": ("ssh-ed25519",), "ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 """Types of host keys as known_hosts names them, and the algorithms to ask for."""
 
-_MIN_RSA_BITS = 2048
 _MAX_PACKET = (1 << 18) + 1024  # OpenSSH's PACKET_MAX_SIZE, and a MAC
 _MAX_BANNER = 1 << 16
 _GRACE = 0.3
@@ -37,14 +30,14 @@ _UNANSWERED_KEEPALIVES = 3
 _MAX_SESSIONS = 8  # sshd's MaxSessions is 10
 
 
-class _BoundedPacketizer(Packetizer):  # type: ignore[misc]  # paramiko has no types
+class _BoundedPacketizer(paramiko.packet.Packetizer):  # type: ignore[misc]  # paramiko has no types
     """Refuses what a hostile server would fill the memory with: a banner without end, packets of gigabytes."""
 
     _banner = 0
 
     def read_all(self, n: int, check_rekey: bool = False) -> bytes:
         if n > _MAX_PACKET:
-            raise SSHException("it sent a packet that is too large")
+            raise paramiko.SSHException("it sent a packet that is too large")
         data: bytes = super().read_all(n, check_rekey)
         return data
 
@@ -52,14 +45,28 @@ class _BoundedPacketizer(Packetizer):  # type: ignore[misc]  # paramiko has no t
         data: bytes = super()._read_timeout(timeout)
         self._banner += len(data)
         if self._banner > _MAX_BANNER:
-            raise SSHException("it does not begin as SSH does")
+            raise paramiko.SSHException("it does not begin as SSH does")
         return data
 
 
-class _Transport(Transport):  # type: ignore[misc]
-    """Offers our algorithms and no others."""
+def _within_window(feed: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    def checked(channel: Any, message: Any) -> None:
+        if len(channel.in_buffer) + len(channel.in_stderr_buffer) > 2 * channel.in_window_size:
+            raise paramiko.SSHException("it sends more than it may")
+        feed(channel, message)
 
-    _preferred_kex = tuple(algorithm for algorithm in KEX if algorithm in Transport._kex_info)
+    return checked
+
+
+class _Transport(paramiko.Transport):  # type: ignore[misc]
+    """Offers our algorithms and no others, and ends when a server sends more than was asked for."""
+
+    _channel_handler_table = paramiko.Transport._channel_handler_table | {
+        paramiko.common.MSG_CHANNEL_DATA: _within_window(paramiko.Channel._feed),
+        paramiko.common.MSG_CHANNEL_EXTENDED_DATA: _within_window(paramiko.Channel._feed_extended),
+    }
+
+    _preferred_kex = tuple(algorithm for algorithm in KEX if algorithm in paramiko.Transport._kex_info)
     _preferred_ciphers = CIPHERS
     _preferred_macs = MACS
 
@@ -104,17 +111,18 @@ class Connection:
         """Whether the connection was not seen to end."""
         return bool(self._transport.is_active())
 
-    def open_channel(self, kind: str, deadline: float, to: tuple[str, int] | None = None) -> Channel:
+    def open_channel(self, kind: str, deadline: float, to: tuple[str, int] | None = None) -> paramiko.Channel:
         """Open a channel; raise `HostUnreachable`."""
         name = self.destination.name
+        left(deadline)  # late callers do not harm the connection
         try:
             with self.watched(deadline):
                 origin = ("127.0.0.1", 0) if to else None
                 return self._transport.open_channel(kind, to, origin, timeout=left(deadline))
-        except ChannelException as error:
+        except paramiko.ChannelException as error:
             what = f"a connection to {to[0]} port {to[1]}" if to else "a session"
             raise HostUnreachable(f"{name} does not open {what}: {error.text or error}.") from error
-        except (SSHException, EOFError, OSError) as error:
+        except (paramiko.SSHException, EOFError, OSError) as error:
             if time.monotonic() >= deadline:  # a server that does not answer to this answers to nothing
                 self.close()
             raise HostUnreachable(f"The SSH connection to {name} broke: {_reason(error)}.") from error
@@ -146,7 +154,7 @@ class Connection:
     def _cut(self) -> None:
         """Wake every thread that waits for the socket, so that none has to be waited for."""
         with suppress(OSError):
-            if isinstance(self._socket, Channel):
+            if isinstance(self._socket, paramiko.Channel):
                 self._socket.close()
             else:
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -176,10 +184,10 @@ class Connection:
             )
 
     def _check_host_key(self, known: KnownHosts, name: str) -> None:
-        key: PKey = self._transport.get_remote_server_key()
-        if isinstance(key, RSAKey) and key.get_bits() < _MIN_RSA_BITS:
+        key: paramiko.PKey = self._transport.get_remote_server_key()
+        if isinstance(key, paramiko.RSAKey) and key.get_bits() < MIN_RSA_BITS:
             raise HostKeyRefused(
-                f"{name} has an RSA key of {key.get_bits()} bits; {_MIN_RSA_BITS} are needed.",
+                f"{name} has an RSA key of {key.get_bits()} bits; {MIN_RSA_BITS} are needed.",
                 hint="Make it an ed25519 key (ssh-keygen -A).",
             )
         plain = HostKey(key.get_name(), key.asbytes())

@@ -9,10 +9,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from paramiko import Channel
-
 from etcdplan.errors import EtcdplanError
 from etcdplan.transport.ssh_connection import Connection
+from etcdplan.transport.ssh_paramiko import paramiko
 
 _CHUNK = 1 << 15
 _OPEN_TIMEOUT = 5.0
@@ -92,7 +91,7 @@ class Forward:
                 self._sockets.discard(near)
 
 
-def _pump_out(near: socket.socket, far: Channel) -> None:
+def _pump_out(near: socket.socket, far: paramiko.Channel) -> None:
     """Carry what the near side says until one of the sides ends."""
     poll = select.poll()
     poll.register(near, select.POLLIN)
@@ -101,7 +100,7 @@ def _pump_out(near: socket.socket, far: Channel) -> None:
     far.shutdown_write()
 
 
-def _pump_back(far: Channel, near: socket.socket) -> None:
+def _pump_back(far: paramiko.Channel, near: socket.socket) -> None:
     """Carry what the far side says; then wake the other direction."""
     with suppress(OSError, EOFError):
         poll = select.poll()

@@ -3,11 +3,11 @@
 import time
 from dataclasses import dataclass
 
-from paramiko import Message, PKey, SSHException
-
 from etcdplan.transport.ssh_known_hosts import HostKey, HostKeyRefused, KnownHosts, matches
+from etcdplan.transport.ssh_paramiko import paramiko
 
 SUFFIX = "-cert-v01@openssh.com"
+MIN_RSA_BITS = 2048
 _HOST = 2
 _NUMBERS = {"ssh-ed25519": 1, "ssh-rsa": 2}
 """How many fields the public key has, by type."""
@@ -39,7 +39,7 @@ def check_certificate(known: KnownHosts, name: str, host: str, blob: bytes, plai
     try:
         certificate = _parse(blob)
         genuine = _is_genuine(certificate)
-    except (SSHException, ValueError, KeyError, IndexError) as error:
+    except (paramiko.SSHException, ValueError, KeyError, IndexError) as error:
         raise HostKeyRefused(f"{name} shows a host certificate that cannot be read.") from error
     known.check_not_revoked(name, plain)
     known.check_authority(name, certificate.authority)
@@ -67,7 +67,7 @@ def check_certificate(known: KnownHosts, name: str, host: str, blob: bytes, plai
 
 
 def _parse(blob: bytes) -> HostCertificate:
-    message = Message(blob)
+    message = paramiko.Message(blob)
     key_type = message.get_text()
     message.get_binary()  # nonce
     for _ in range(_NUMBERS[key_type.removesuffix(SUFFIX)]):
@@ -92,14 +92,14 @@ def _parse(blob: bytes) -> HostCertificate:
         valid_after=after,
         valid_before=before,
         critical_options=critical,
-        authority=HostKey(Message(authority).get_text(), authority),
+        authority=HostKey(paramiko.Message(authority).get_text(), authority),
         signed=signed,
         signature=signature,
     )
 
 
 def _texts(packed: bytes) -> tuple[str, ...]:
-    message, texts = Message(packed), []
+    message, texts = paramiko.Message(packed), []
     while message.get_remainder():
         texts.append(message.get_binary().decode().lower())
     return tuple(texts)
@@ -107,7 +107,9 @@ def _texts(packed: bytes) -> tuple[str, ...]:
 
 def _is_genuine(certificate: HostCertificate) -> bool:
     authority = certificate.authority
-    if Message(certificate.signature).get_text() not in _SIGNATURES[authority.type]:
+    if paramiko.Message(certificate.signature).get_text() not in _SIGNATURES[authority.type]:
         return False
-    key = PKey.from_type_string(authority.type, authority.blob)
-    return bool(key.verify_ssh_sig(certificate.signed, Message(certificate.signature)))
+    key = paramiko.PKey.from_type_string(authority.type, authority.blob)
+    if isinstance(key, paramiko.RSAKey) and key.get_bits() < MIN_RSA_BITS:
+        return False
+    return bool(key.verify_ssh_sig(certificate.signed, paramiko.Message(certificate.signature)))

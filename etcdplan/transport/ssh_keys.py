@@ -4,44 +4,48 @@ import os
 import socket
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from paramiko import AgentKey, BadAuthenticationType, Message, PKey, SSHException, Transport
-from paramiko.agent import AgentSSH
 
 from etcdplan.hosts.ports import HostUnreachable
 from etcdplan.transport.ssh_config import Destination
+from etcdplan.transport.ssh_host_certificate import SUFFIX
 from etcdplan.transport.ssh_known_hosts import HostKey
+from etcdplan.transport.ssh_paramiko import paramiko
 
 _MAX_AGENT_REPLY = 1 << 20
+_AGENT_LISTS = 2.0
+"""Seconds to list its keys; to sign it may ask its owner, and take all the time there is."""
 
 
-class Agent(AgentSSH):  # type: ignore[misc]  # paramiko has no types
+class Agent(paramiko.agent.AgentSSH):  # type: ignore[misc]  # paramiko has no types
     """The keys of the SSH agent at a socket; none when nobody answers there."""
 
     def __init__(self, path: Path, deadline: float) -> None:
         super().__init__()
         connection = socket.socket(socket.AF_UNIX)
-        self._deadline = deadline
         try:
-            connection.settimeout(_left(deadline))
+            self._deadline = min(deadline, time.monotonic() + _AGENT_LISTS)
+            connection.settimeout(_left(self._deadline))
             connection.connect(str(path))
             self._connect(connection)
-        except (OSError, SSHException, ValueError):
+            self._deadline = deadline
+        except (OSError, paramiko.SSHException, ValueError):
             connection.close()
 
     def _read_all(self, wanted: int) -> bytes:
         if wanted > _MAX_AGENT_REPLY:
-            raise SSHException("the SSH agent's answer is too long")
+            raise paramiko.SSHException("the SSH agent's answer is too long")
         reply = b""
         while len(reply) < wanted:
             self._conn.settimeout(_left(self._deadline))
             part = self._conn.recv(wanted - len(reply))
             if not part:
-                raise SSHException("lost ssh-agent")
+                raise paramiko.SSHException("lost ssh-agent")
             reply += part
         return reply
 
@@ -50,7 +54,7 @@ class Agent(AgentSSH):  # type: ignore[misc]  # paramiko has no types
         self._close()
 
 
-def authenticate(transport: Transport, destination: Destination, deadline: float) -> None:
+def authenticate(transport: paramiko.Transport, destination: Destination, deadline: float) -> None:
     """Log in with the first key that the host takes; raise `HostUnreachable` when it takes none.
 
     Keys of the agent come first, and only those of the identity files when `IdentitiesOnly` is set; then the files.
@@ -70,11 +74,14 @@ def authenticate(transport: Transport, destination: Destination, deadline: float
             if not transport.is_active():
                 notes.append(f"the host ended the connection after {_named(key)}")
                 break
-            if isinstance(failure, BadAuthenticationType) and "publickey" not in failure.allowed_types:
+            if (
+                isinstance(failure, paramiko.BadAuthenticationType)
+                and "publickey" not in failure.allowed_types
+            ):
                 notes.append(f"it wants {' or '.join(failure.allowed_types)} and no key")
                 break
             notes.append(f"{_named(key)} is not taken")
-    except (SSHException, EOFError, OSError) as error:
+    except (paramiko.SSHException, EOFError, OSError) as error:
         raise HostUnreachable(f"The login as {where} failed: {error}.") from error
     finally:
         if agent:
@@ -86,25 +93,33 @@ def authenticate(transport: Transport, destination: Destination, deadline: float
     )
 
 
-def _keys(destination: Destination, agent: Agent | None, notes: list[str]) -> Iterator[PKey]:
+def _keys(destination: Destination, agent: Agent | None, notes: list[str]) -> Iterator[paramiko.PKey]:
     """Yield the keys to try, each once; what cannot be used is added to `notes`."""
     offered: set[bytes] = set()
-    named = {blob for file in destination.identity_files if (blob := _public_blob(file))}
-    held: tuple[AgentKey, ...] = agent.get_keys() if agent else ()
-    for key in sorted(held, key=lambda key: key.blob not in named):
-        if key.inner_key and (key.blob in named or not destination.identities_only):
+    named = {blob for file in destination.identity_files for blob in _public_blobs(file)}
+    held: tuple[paramiko.AgentKey, ...] = agent.get_keys() if agent else ()
+    for key in sorted(held, key=lambda key: (key.blob not in named, not key.name.endswith(SUFFIX))):
+        if key.blob in named or not destination.identities_only:
+            if key.name.endswith(SUFFIX):
+                key.public_blob = paramiko.pkey.PublicBlob(key.name, key.blob)
             offered.add(key.blob)
             yield key
     for file in destination.identity_files:
-        if _public_blob(file) in offered:
+        if offered.intersection(_public_blobs(file)):
             continue
         try:
-            key = PKey.from_path(os.fspath(file))
+            key = paramiko.PKey.from_path(os.fspath(file))
         except FileNotFoundError:
             continue
         except TypeError:
             notes.append(f"{file} is encrypted (add it to an agent: ssh-add)")
-        except (OSError, ValueError, SSHException, UnsupportedAlgorithm) as error:
+        except (
+            OSError,
+            ValueError,
+            paramiko.SSHException,
+            UnsupportedAlgorithm,
+            paramiko.UnknownKeyType,
+        ) as error:
             notes.append(
                 f"{file} cannot be used ({getattr(error, 'strerror', None) or 'not a key of a known type'})"
             )
@@ -114,17 +129,16 @@ def _keys(destination: Destination, agent: Agent | None, notes: list[str]) -> It
                 yield key
 
 
-def _public_blob(file: Path) -> bytes | None:
-    with suppress(OSError, ValueError, IndexError):
-        from base64 import b64decode
+def _public_blobs(file: Path) -> Iterator[bytes]:
+    """Yield the public key, and the certificate, that lie beside a file with a private key."""
+    for path in (f"{file}.pub", f"{file}-cert.pub"):
+        with suppress(OSError, ValueError, IndexError):
+            yield b64decode(Path(path).read_text().split()[1], validate=True)
 
-        return b64decode(Path(f"{file}.pub").read_text().split()[1], validate=True)
-    return None
 
-
-def _named(key: PKey) -> str:
+def _named(key: paramiko.PKey) -> str:
     blob = key.asbytes()
-    return str(HostKey(Message(blob).get_text(), blob))
+    return str(HostKey(paramiko.Message(blob).get_text(), blob))
 
 
 def _left(deadline: float) -> float:

@@ -145,8 +145,11 @@ class KnownHosts:
             )
 
     def check_not_revoked(self, name: str, key: HostKey) -> None:
-        """Raise `HostKeyRefused` when a `@revoked` line has the key, whatever other lines say."""
-        for entry in self._of(name):
+        """Raise `HostKeyRefused` when a `@revoked` line has the key, whatever other lines say.
+
+        A line with the host's bare name counts for all of its ports.
+        """
+        for entry in (*self._of(name), *self._of(re.sub(r"^\[(.*)\]:\d+$", r"\1", name))):
             if entry.kind == "revoked" and entry.key == key:
                 raise HostKeyRefused(
                     f"The host key of {name} is revoked: it shows {key}, which {entry.place} revokes.",

@@ -54,7 +54,7 @@ EFFECTS = {
     "time",
     "urllib",
 }
-HEAVY = {"grpc", "pydantic", "cryptography", "pyrage", "typer", "etcd3", "yaml"}
+HEAVY = {"grpc", "pydantic", "cryptography", "paramiko", "pyrage", "typer", "etcd3", "yaml"}
 
 
 def _name(path: Path) -> str:

@@ -1,8 +1,10 @@
 """How the controller logs in, goes through other hosts, and becomes root there."""
 
 import os
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -118,6 +120,17 @@ def test_an_agent_that_is_not_there(tmp_path: Path, server: Sshd, runner: Runner
     assert fine(runner.settings(agent=tmp_path / "gone"))
 
 
+def test_an_agent_that_says_nothing(tmp_path: Path, server: Sshd, runner: Runner) -> None:
+    runner.host("h", server)
+    runner.trust(server.known())
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "silent"))
+        silent.listen()
+        start = time.monotonic()
+        assert fine(runner.settings(agent=tmp_path / "silent"))
+        assert time.monotonic() - start < 5
+
+
 def test_a_user_certificate(tmp_path: Path, runner: Runner) -> None:
     ca, key = make_key(tmp_path / "ca"), make_key(tmp_path / "key")
     server = Sshd(tmp_path / "sshd")
@@ -127,8 +140,11 @@ def test_a_user_certificate(tmp_path: Path, runner: Runner) -> None:
     server.start()
     try:
         runner.host("h", server, key=key)
+        runner.host("by-agent", server, key=tmp_path / "none")
         runner.trust(server.known())
         assert fine(runner.settings())
+        with agent(tmp_path, key) as path:
+            assert fine(runner.settings(agent=path), "by-agent")
     finally:
         server.stop()
 
@@ -192,10 +208,13 @@ _WITH_PASSWORD = "{user} ALL=(root) ALL"
 _PASSWORD = "Canary-p4ss word"
 
 
-def test_an_ordinary_user_becomes_root(server: Sshd, runner: Runner) -> None:
-    with as_user(server, runner, sudoers=_FREELY), SshHosts(runner.settings()) as hosts:
-        done = hosts.shell("h").run('id -u; echo "$1"; cat; exit 3', "a 'b", stdin=b"in\n", timeout=20)
-        assert (done.status, done.stdout, done.stderr) == (3, b"0\na 'b\nin\n", "")
+@pytest.mark.parametrize("defaults", ["", "Defaults:{user} use_pty\n"])
+def test_an_ordinary_user_becomes_root(server: Sshd, runner: Runner, defaults: str) -> None:
+    with as_user(server, runner, sudoers=defaults + _FREELY), SshHosts(runner.settings()) as hosts:
+        done = hosts.shell("h").run(
+            'id -u; echo "$1"; cat; exit 3', "a 'b", stdin=b"in\n\r\0\4\xff", timeout=20
+        )
+        assert (done.status, done.stdout, done.stderr) == (3, b"0\na 'b\nin\n\r\0\4\xff", "")
 
 
 def test_noise_of_a_real_login(server: Sshd, runner: Runner) -> None:

@@ -1,0 +1,91 @@
+"""A host that logs us in and then breaks the protocol."""
+
+import resource
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from etcdplan.hosts.ports import HostOutcomeUnknown
+from etcdplan.transport.ssh import SshHosts
+from etcdplan.transport.ssh_paramiko import paramiko
+from tests.support.sshd import Runner, free_address, make_key, public
+
+pytestmark = [pytest.mark.host, pytest.mark.timeout(60)]
+
+
+class _Hostile(paramiko.ServerInterface):  # type: ignore[misc]
+    """Lets everybody in, and answers to a command with output that nobody asked for."""
+
+    def check_auth_publickey(self, username: str, key: object) -> int:
+        return int(paramiko.AUTH_SUCCESSFUL)
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return int(paramiko.OPEN_SUCCEEDED)
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        threading.Thread(target=self._flood, args=(channel,), daemon=True).start()
+        return True
+
+    def _flood(self, channel: paramiko.Channel) -> None:
+        with suppress(OSError, EOFError, paramiko.SSHException):
+            while True:
+                channel.out_window_size = 1 << 30
+                message = paramiko.Message()
+                message.add_byte(b"\x5e")  # data of the channel, whatever its state
+                message.add_int(channel.remote_chanid)
+                message.add_string(b"x" * 30_000)
+                channel.transport._send_user_message(message)
+
+
+@contextmanager
+def hostile(key: Path) -> Iterator[tuple[str, int]]:
+    listener = socket.socket()
+    listener.bind(free_address())
+    listener.listen()
+    transports = []
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                transport = paramiko.Transport(listener.accept()[0])
+                transport.add_server_key(paramiko.PKey.from_path(str(key)))
+                transports.append(transport)
+                transport.start_server(threading.Event(), _Hostile())
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield listener.getsockname()
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for transport in transports:
+            transport.close()
+
+
+def test_output_beyond_the_window_ends_the_connection(tmp_path: Path) -> None:
+    key, user = make_key(tmp_path / "key"), make_key(tmp_path / "user")
+    runner = Runner(tmp_path / "runner")
+    with hostile(key) as (address, port):
+        runner.config = (
+            f"Host h\n HostName {address}\n Port {port}\n User root\n IdentityFile {user}\n"
+            f" UserKnownHostsFile {runner.known_hosts}\n"
+        )
+        runner.trust(f"[{address}]:{port} {public(key)}\n")
+        with SshHosts(runner.settings()) as hosts:
+            connection = hosts.connection("h", time.monotonic() + 20)
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            with pytest.raises(HostOutcomeUnknown, match="was cut off"):
+                hosts.shell("h").run("true", timeout=20)
+            deadline = time.monotonic() + 30
+            while connection.alive:  # it goes on sending to the session that was closed
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000
