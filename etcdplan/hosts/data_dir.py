@@ -5,14 +5,16 @@ A member's identity is written in its write-ahead log. Source: etcd `server/stor
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from etcdplan.hosts.files import sync_directory
 from etcdplan.model.state import Data
 
-_HEAD = 4096
+HEAD = 4096
+"""Bytes at the beginning of a segment in which its identity is."""
+
 _METADATA, _CRC = 1, 4
 _ASIDE = "set-aside-"
 _OURS = re.compile(rf"member|lost\+found|{_ASIDE}.*|\.touch")
@@ -25,17 +27,38 @@ def read_data(data_dir: Path, wal_dir: Path | None) -> Data | None:
     `wal_dir` is the directory of the log when it is not in the data directory. Raises `OSError`.
     """
     log = wal_dir or data_dir / "member/wal"
-    segments = [log / name for name in _names(log) if name.endswith(".wal")]
-    for segment in reversed(segments):
-        with contextlib.suppress(ValueError, FileNotFoundError):
-            with segment.open("rb") as file:
-                head = file.read(_HEAD)
+    names = _names(log)
+    heads = (_head(log / name) for name in segments(names))
+    return judge(
+        str(data_dir), str(wal_dir or ""), names=lambda: _names(data_dir), log_names=names, heads=heads
+    )
+
+
+def segments(names: Iterable[str]) -> list[str]:
+    """Return those of the names in a log's directory that are its segments, the newest first."""
+    return sorted((name for name in names if name.endswith(".wal")), reverse=True)
+
+
+def judge(
+    data_dir: str,
+    wal_dir: str,
+    *,
+    names: Callable[[], Iterable[str]],
+    log_names: Iterable[str],
+    heads: Iterable[bytes],
+) -> Data | None:
+    """Say whose data it is, given what is in its directory, in its log's, and at the head of the log's segments.
+
+    `wal_dir` is empty when the log is in the data directory. A head is the first `HEAD` bytes, empty when it is gone.
+    """
+    for head in heads:
+        with contextlib.suppress(ValueError):
             return _identity(head)
-    if segments:
-        return Data(0, 0, foreign=f"a damaged write-ahead log in {log}")
-    strange = [name for name in _names(data_dir) if not _OURS.fullmatch(name)]
+    if segments(log_names):
+        return Data(0, 0, foreign=f"a damaged write-ahead log in {wal_dir or f'{data_dir}/member/wal'}")
+    strange = [name for name in names() if not _OURS.fullmatch(name)]
     # Making its log, etcd removes whatever is in the log's directory (wal.go, renameWAL).
-    strange += [f"{wal_dir}/{name}" for name in (_names(wal_dir) if wal_dir else ()) if name != ".touch"]
+    strange += [f"{wal_dir}/{name}" for name in (log_names if wal_dir else ()) if name != ".touch"]
     if strange:
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
         return Data(0, 0, foreign=f"{', '.join(strange[:3])}{more} in {data_dir}")
@@ -66,6 +89,14 @@ def _free(path: Path) -> Path:
     while (candidate := path.with_name(f"{path.name}-{number}")).exists():
         number += 1
     return candidate
+
+
+def _head(segment: Path) -> bytes:
+    try:
+        with segment.open("rb") as file:
+            return file.read(HEAD)
+    except FileNotFoundError:
+        return b""
 
 
 def _names(directory: Path) -> list[str]:

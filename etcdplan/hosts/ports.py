@@ -4,6 +4,7 @@
 `hosts/` and `transport/`; the tests have a fake world behind the same interfaces.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +15,9 @@ from etcdplan.model.state import Data, Settings, Unit
 
 STATE_DIR = "/var/lib/etcdplan"
 """Where a host keeps its record, the lock, the journal and the claims of effects."""
+
+STORE_NAME = re.compile(r"[A-Za-z0-9_%][A-Za-z0-9._%-]*(/[A-Za-z0-9_%][A-Za-z0-9._%-]*)*")
+"""Names in a `HostStore`."""
 
 
 class HostUnreachable(EtcdplanError):
@@ -51,7 +55,8 @@ class HostReport:
     """What files and processes say. `record` is the raw content of the host's record, `trust` of its CA bundle.
 
     `leafs` has an entry for every directory of the host's PKI. `started` of processes is unix seconds on the
-    controller's clock. `free_bytes` is the space left for data, or None.
+    controller's clock. `free_bytes` is the space left for data, or None. `clock_ahead` is by how many seconds the host's
+    clock is ahead of the controller's, None when it is the same one; `boot_id` is new with every boot of a real machine.
     """
 
     etcd: Unit
@@ -61,6 +66,8 @@ class HostReport:
     record: Fact[bytes]
     api_servers: Mapping[str, Unit]
     free_bytes: int | None = None
+    clock_ahead: float | None = None
+    boot_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,12 @@ def key_matches(key_pem: Secret, certificate_pem: bytes) -> bool:
     return spki(load_private_key(key_pem).public_key()) == spki(public_key)
 
 
+def certifies(certificate_pem: bytes, public_key_pem: bytes) -> bool:
+    """Tell whether the certificate is for this public key. Raises PkiError or ValueError for malformed PEM."""
+    public_key = serialization.load_pem_public_key(public_key_pem)
+    return spki(load_certificate(certificate_pem).public_key()) == spki(public_key)
+
+
 def trust_spkis(bundle_pem: bytes) -> tuple[str, ...]:
     """Give the sorted SHA-256 SPKI fingerprints of a bundle's certificates: equal sets trust the same keys.
 

@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import os
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +16,8 @@ from etcdplan.hosts.files import (
     sync_directory,
     write_atomically,
 )
-from etcdplan.hosts.ports import STATE_DIR, HostRefused, HostUnreachable
+from etcdplan.hosts.ports import STATE_DIR, STORE_NAME, HostRefused, HostUnreachable
 
-_NAME = re.compile(r"[A-Za-z0-9_%][A-Za-z0-9._%-]*(/[A-Za-z0-9_%][A-Za-z0-9._%-]*)*")
 _POLL = 0.02
 
 
@@ -153,6 +151,6 @@ class LocalStore:
             make_directory(self.directory / parent)
 
     def _path(self, name: str) -> Path:
-        if not _NAME.fullmatch(name):
+        if not STORE_NAME.fullmatch(name):
             raise HostRefused(f"{name!r} is not a name in the directory of host {self.address}.")
         return self.directory / name

@@ -1,0 +1,249 @@
+# The verbs that change a host: the effect's ID, the token and the note come first.
+
+id=$1 token=$2 text=$3
+shift 3
+pki=$root/etc/etcdplan/pki
+
+# write UNIT SIZE USER: the content is lines of file, mode, owner, digest of what was there, new content.
+write() {
+    printf %s "$payload" | base64 -d | while read -r file mode owner seen content; do
+        now=$(digest "$root$file") || return
+        if [ "$now" != "$seen" ]; then
+            echo "$file has changed since it was read" >&2
+            return 1
+        fi
+    done || return
+    printf %s "$payload" | base64 -d | while read -r file mode owner seen content; do
+        directory "$root${file%/*}" || return
+        put "$root$file" "$content" "$mode" "${owner#-}" || return
+    done
+}
+
+# start UNIT PROGRAM PORTS DATA LOG USER
+start() {
+    try ctl daemon-reload
+    status "$1"
+    if [ "$load" != loaded ]; then
+        refuse "there is no unit $1 that systemd can load ($load)"
+    fi
+    if [ "$pid" != 0 ]; then
+        refuse "$1 runs already"
+    fi
+    if ! [ -x "$root$2" ]; then
+        refuse "$2 is not there or cannot be executed"
+    fi
+    printf '%s\n' "$3" | while read -r address port pattern; do
+        if [ -n "$port" ] && grep -qE "$pattern" "$root/proc/net/tcp" "$root/proc/net/tcp6" 2>/dev/null; then
+            echo "port $port on $address is taken by another process"
+            break
+        fi
+    done >"$state/.ports" 2>&1
+    taken=$(cat "$state/.ports") && rm -f "$state/.ports"
+    if [ -n "$taken" ]; then
+        refuse "$taken"
+    fi
+    if [ -n "$4" ]; then
+        directories "$4" "$5" "$6"
+    fi
+    held=
+    if [ -e "$state/held/$1" ]; then
+        held=y
+        try rm "$state/held/$1"
+    fi
+    before=$invocation
+    if wrong=$(begin "$1" 2>&1 >/dev/null) && patiently 10 has_come "$1" && [ "$last_status" -lt 200 ]; then
+        return
+    fi
+    if [ -n "$held" ]; then
+        : >"$state/held/$1"
+    fi
+    stop "$1" 10
+    refuse "${wrong:-systemd could not start $1: $active, status $last_status}"
+}
+
+begin() {
+    # The counter of starts, too, begins again.
+    ctl reset-failed "$1" 2>/dev/null || :
+    ctl enable --quiet "$1" && ctl start --no-block "$1"
+}
+
+# Whether a program was there since the start; it may have failed since.
+has_come() {
+    status "$1"
+    [ "$invocation" != "$before" ] && { [ "$pid" != 0 ] || [ "$active" = failed ] ||
+        { [ "$last_pid" != 0 ] && [ "$active" != activating ]; } ||
+        { [ "$last_pid" != 0 ] && [ "$last_status" != 0 ]; }; }
+}
+
+# directories DATA LOG USER: what etcd needs and cannot make itself; a file system that was just mounted is root's.
+directories() {
+    if ! [ -d "$root$1" ]; then
+        try directory "${root}${1%/*}"
+        try mkdir "$root$1"
+    fi
+    if ! [ -e "$root$1/member" ]; then
+        try chown "$3" "$root$1"
+        try chmod 700 "$root$1"
+    fi
+    # etcd makes the log's directory itself, by a rename in the one above it.
+    above=${2%/*}
+    if [ -n "$2" ] && ! [ -d "$root$above" ]; then
+        try directory "$root$above"
+        try chown "$3" "$root$above"
+    fi
+}
+
+# hold UNIT GRACE
+hold() {
+    drop_in=$root/etc/systemd/system/$1.d/00-etcdplan-held.conf
+    try directory "${drop_in%/*}"
+    try mkdir -p "$state/held"
+    try put "$drop_in" "$(encoded "[Unit]
+ConditionPathExists=!/var/lib/etcdplan/held/$1
+")" 644
+    try ctl daemon-reload
+    try put "$state/.held" '' 600
+    stop "$1" "$2"
+    try mv -fT "$state/.held" "$state/held/$1"
+    try sync "$state/held"
+    if [ "$load" = loaded ]; then
+        try ctl disable --quiet "$1"
+    fi
+}
+
+unused() {
+    number=1
+    while [ -e "$1-$number" ] || [ -L "$1-$number" ]; do
+        number=$((number + 1))
+    done
+    printf '%s' "$1-$number"
+}
+
+# set_aside DATA LOG: renames, as the data directory may be a mount point within it. The log goes last: until then
+# the data counts as there.
+set_aside() {
+    time=$(date -u +%Y%m%dT%H%M%SZ)
+    if [ -e "$1/member" ] || [ -L "$1/member" ]; then
+        if [ -e "$1/member/snap/db" ] && ! flock -n "$1/member/snap/db" true; then
+            echo "another etcd runs on $1" >&2
+            return 1
+        fi
+        aside=$(unused "$1/set-aside-$time")
+        mkdir "$aside" && chown --reference="$1" "$aside" && mv -T "$1/member" "$aside/member" &&
+            sync "$aside" "$1" || return
+    fi
+    if [ -n "$2" ] && [ -e "$2" ]; then
+        # A mount point cannot be renamed, and etcd could not make its log there either.
+        mv -T "$2" "$(unused "$2.set-aside-$time")" && sync "${2%/*}"
+    fi
+}
+
+public_key_of() {
+    openssl pkey -in "$1" -passin pass: -pubout 2>/dev/null
+}
+
+make_key() {
+    waiting=$pki/.$1.new
+    directory "$pki" && mkdir -p "$waiting" || return
+    new=$(mktemp "$waiting/.tls.key.XXXXXXXX") || return
+    if openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$new" && public_key_of "$new" >/dev/null &&
+        sync "$new" && mv -fT "$new" "$waiting/tls.key"; then
+        sync "$waiting"
+        return
+    fi
+    rm -f "$new"
+    return 1
+}
+
+# The request names nobody: names come from the signer.
+request_for() {
+    printf '[req]\ndistinguished_name=dn\n[dn]\n' |
+        openssl req -new -sha256 -key "$pki/.$1.new/tls.key" -subj / -config /dev/stdin
+}
+
+is_number() {
+    case $1 in '' | *[!0-9]*) return 1 ;; esac
+}
+
+# install_leaf LEAF OWNER: one rename of a link swaps both files.
+install_leaf() {
+    waiting=$pki/.$1.new
+    put "$waiting/tls.crt" "$payload" 644 || return
+    key=$(public_key_of "$waiting/tls.key") || key=
+    certificate=$(openssl x509 -in "$waiting/tls.crt" -noout -pubkey 2>/dev/null) || certificate=
+    if [ -z "$key" ] || [ "$key" != "$certificate" ]; then
+        echo "the certificate for $1 does not belong to the key that waits for it" >&2
+        return 1
+    fi
+    highest=0 former=$(readlink "$pki/$1") || former=
+    for pair in "$pki/.$1".*; do
+        number=${pair#"$pki/.$1."}
+        if is_number "$number" && [ "$number" -gt "$highest" ]; then
+            highest=$number
+        fi
+    done
+    pair=.$1.$((highest + 1)) link=$pki/.$1.link-$$
+    chown -R "$2" "$waiting" && chmod 700 "$waiting" && mv -T "$waiting" "$pki/$pair" || return
+    rm -f "$link"
+    ln -s "$pair" "$link" || return
+    if ! mv -fT "$link" "$pki/$1"; then
+        rm -f "$link"
+        return 1
+    fi
+    sync "$pki" || return
+    # The newest of the former pairs is kept. The new one is in use: what cannot be removed does no harm.
+    for old in "$pki/.$1".*; do
+        if is_number "${old#"$pki/.$1."}" && [ "${old##*/}" != "$pair" ] && [ "${old##*/}" != "$former" ]; then
+            rm -rf "$old" 2>/dev/null || :
+        fi
+    done
+}
+
+case $verb in write | install-leaf | trust | record) receive "$1" && shift ;; esac
+claimed "$id" "$token" "$text"
+case $verb in
+write) # SIZE UNIT USER
+    if [ -n "$2" ]; then
+        user "$2"
+    fi
+    try write
+    try ctl daemon-reload
+    forget_failure "$1"
+    ;;
+start) start "$@" ;;
+stop) stop "$@" ;;
+hold) hold "$@" ;;
+set-aside) # UNIT DATA LOG
+    is_gone "$1" || refuse "$1 still runs on the data"
+    try set_aside "$root$2" "${3:+$root$3}"
+    ;;
+make-key) # LEAF
+    try make_key "$1"
+    request=$(request_for "$1" 2>/dev/null) || refuse "openssl could not make a request for $1"
+    answer done "$(encoded "$request
+")"
+    ;;
+install-leaf) # SIZE LEAF UNIT-THAT-READS-IT USER-WHEN-THERE-IS-NO-UNIT ETCD-UNIT
+    status "$2"
+    owner=$3
+    if [ "$load" = loaded ]; then
+        owner=$(ctl show -p User --value "$2")
+        owner=${owner:-root}
+    fi
+    user "$owner"
+    try install_leaf "$1" "$owner:"
+    forget_failure "$4"
+    ;;
+trust) # SIZE ETCD-UNIT
+    try directory "$pki"
+    try put "$pki/ca.crt" "$payload" 644
+    forget_failure "$1"
+    ;;
+record) try put "$state/record.json" "$payload" 600 ;;
+forget-record)
+    try rm -f "$state/record.json"
+    try sync "$state"
+    ;;
+*) refuse "there is no effect $verb" ;;
+esac
+answer done

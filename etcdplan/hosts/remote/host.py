@@ -1,0 +1,47 @@
+"""A systemd host behind a shell: everything that is read or changed there is a script that runs on it."""
+
+from dataclasses import dataclass, field, replace
+
+from etcdplan.hosts.ports import EtcdReport, HostReport
+from etcdplan.hosts.remote.calls import EtcdAccess
+from etcdplan.hosts.remote.effects import RemoteEffects
+from etcdplan.hosts.remote.inspect import inspect
+from etcdplan.hosts.remote.layout import Layout
+from etcdplan.hosts.remote.report import report
+from etcdplan.hosts.remote.store import RemoteStore
+from etcdplan.hosts.shell import Shell
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteHost:
+    """Implements `ManagedHost`. `access` reaches the etcds through this host, or directly."""
+
+    shell: Shell
+    access: EtcdAccess
+    layout: Layout = field(default_factory=Layout)
+
+    @property
+    def address(self) -> str:
+        """The host's address."""
+        return self.shell.address
+
+    @property
+    def store(self) -> RemoteStore:
+        """etcdplan's own directory."""
+        return RemoteStore(self.shell)
+
+    @property
+    def effects(self) -> RemoteEffects:
+        """What can be changed."""
+        return RemoteEffects(self.shell, self.access, self.layout)
+
+    def inspect(self, *, timeout: float) -> HostReport:
+        """Return what is on the host. `answering` of an etcd is not told by files and processes."""
+        found, ahead = inspect(
+            self.shell, self.layout, lambda view: report(self.address, self.layout, view), timeout=timeout
+        )
+        return replace(found, clock_ahead=ahead)
+
+    def ask_etcd(self, client_url: str, *, timeout: float) -> EtcdReport | None:
+        """Ask the etcd at `client_url`; None when it does not answer in time."""
+        return self.access.ask(client_url, timeout=timeout)

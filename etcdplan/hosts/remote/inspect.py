@@ -1,0 +1,45 @@
+"""Looking at a systemd host: one request, and another one only when its files name what nobody could foresee."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from etcdplan.hosts.ports import HostUnreachable
+from etcdplan.hosts.remote.layout import Layout
+from etcdplan.hosts.remote.script import look
+from etcdplan.hosts.remote.view import NotLookedAt, View, parse
+from etcdplan.hosts.shell import Shell
+
+T = TypeVar("T")
+
+_LIMIT = 8 << 20
+_LOOKS = 4
+
+
+def inspect(
+    shell: Shell, layout: Layout, conclude: Callable[[View], T], *, timeout: float
+) -> tuple[T, float]:
+    """Return what `conclude` makes of the host, and by how many seconds the host's clock is ahead.
+
+    Looks again as long as `conclude` raises `NotLookedAt`. Raises `HostUnreachable`.
+    """
+    deadline = time.monotonic() + timeout
+    more: list[str] = []
+    for _ in range(_LOOKS):
+        before, left = time.time(), deadline - time.monotonic()
+        answer = look(
+            shell, ["look"], "inspect", layout.etcd_unit, layout.data_dir, *more, timeout=left, limit=_LIMIT
+        )
+        middle = (before + time.time()) / 2
+        try:
+            view = parse(answer)
+            return conclude(view), view.now - middle
+        except NotLookedAt as missing:
+            more.append(missing.argument)
+        except ValueError as error:
+            raise HostUnreachable(
+                f"Host {shell.address} gave an answer that makes no sense: {error}."
+            ) from error
+    raise HostUnreachable(
+        f"Host {shell.address} names ever more files and directories of etcd ({', '.join(more)})."
+    )

@@ -1,0 +1,117 @@
+"""Effects that a host does once: under its guard, for its newest token, each ID a single time, noted when done.
+
+The host goes on when the connection drops. Then its note is asked for, by the effect's ID: an effect that had not begun
+never will, one that still runs is waited for, and only what ended without a note (a host that lost power) is unknown.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from etcdplan.errors import EtcdplanError
+from etcdplan.hosts.ports import Claim, Fenced, HostOutcomeUnknown, HostRefused, HostUnreachable
+from etcdplan.hosts.remote.script import Answer, refused, run, size_of
+from etcdplan.hosts.remote.store import busy
+from etcdplan.hosts.shell import Shell
+
+_GUARD = 30.0
+_WORK = 60.0
+_ASK = 15.0
+_POLL = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """How effects reach a host. `patience`: seconds that a lost answer is asked for."""
+
+    shell: Shell
+    patience: float = 60.0
+
+    def do(self, claim: Claim, verb: str, what: str, *arguments: str, payload: bytes | None = None) -> bytes:
+        """Do it and return the reply; `what` is for people. Raises as `HostEffects` says."""
+        sized = (*((size_of(payload),) if payload is not None else ()), *arguments)
+        note = json.dumps({"effect": what, "token": claim.token})
+        scripts = ["effects"] if verb == "call" else ["effects", "changes"]
+        try:
+            answer = run(
+                self.shell,
+                scripts,
+                verb,
+                _file_name(claim),
+                str(claim.token),
+                note,
+                *sized,
+                payload=payload,
+                timeout=_GUARD + _WORK,
+            )
+        except HostOutcomeUnknown as lost:
+            answer = self._outcome(claim, what, lost)
+        return self._judged(answer, claim, what)
+
+    def note(self, claim: Claim, result: str, message: str = "", *, keep: bool = False) -> None:
+        """Note how a call went, and let go of the guard unless it is to be kept; as well as can be."""
+        try:
+            arguments = _file_name(claim), result, "keep" if keep else "", size_of(message.encode())
+            run(self.shell, ["effects"], "called", *arguments, payload=message.encode(), timeout=_ASK)
+        except EtcdplanError:
+            # What has happened has happened, whether or not it can be written down.
+            return
+
+    def _outcome(self, claim: Claim, what: str, lost: HostOutcomeUnknown) -> Answer:
+        """Ask the host for what it noted, until it answers and the effect has ended."""
+        deadline = time.monotonic() + self.patience
+        while (left := deadline - time.monotonic()) > 0:
+            wait = min(left, _ASK)
+            try:
+                arguments = _file_name(claim), str(max(1, int(wait) - 2))
+                answer = run(self.shell, ["effects"], "outcome", *arguments, timeout=wait)
+            except (HostUnreachable, HostOutcomeUnknown, HostRefused):
+                time.sleep(min(_POLL, max(0.0, deadline - time.monotonic())))
+                continue
+            if answer.result == "refused":
+                break
+            if answer.result != "busy":
+                return answer
+        raise HostOutcomeUnknown(
+            f"The connection to host {self.shell.address} broke, and whether it did this is unknown: {what}.",
+            hint=lost.hint or "Apply again with --resume when the host answers.",
+        ) from lost
+
+    def _judged(self, answer: Answer, claim: Claim, what: str) -> bytes:
+        address = self.shell.address
+        match answer.result:
+            case "done":
+                return answer.content
+            case "noted":
+                result, _, reply = answer.encoded.partition(" ")
+                if not result or result == "unknown":
+                    raise HostOutcomeUnknown(
+                        f"Host {address} was interrupted: whether it did this is unknown: {what}.",
+                        hint="Apply again with --resume: what it has done is looked at first.",
+                    )
+                return self._judged(Answer(result, reply, ()), claim, what)
+            case "never":
+                raise HostRefused(
+                    f"The connection to host {address} broke before it began to {what}; it did not, and will not."
+                )
+            case "fenced":
+                held = f"the lock with token {answer.text}" if answer.encoded else "no lock that can be read"
+                raise Fenced(
+                    f"Host {address} has {held}, this run has token {claim.token}: another run has taken over.",
+                    hint="Let the other run end, then plan again.",
+                )
+            case "claimed":
+                raise HostRefused(
+                    f"Effect {claim.effect_id} was already claimed on host {address}.",
+                    hint="Plan again: what it has done is looked at first.",
+                )
+            case "busy":
+                raise busy(address)
+            case _:
+                raise refused(address, answer)
+
+
+def _file_name(claim: Claim) -> str:
+    name = quote(claim.effect_id, safe="")
+    return name.replace(".", "%2E", 1) if name.startswith(".") else name

@@ -1,0 +1,158 @@
+"""From what was seen on a systemd host to a `HostReport`."""
+
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TypeVar
+
+from etcdplan.hosts.data_dir import judge, segments
+from etcdplan.hosts.ports import HostReport, LeafFile
+from etcdplan.hosts.remote.flag_words import effective, flags_among
+from etcdplan.hosts.remote.layout import Layout
+from etcdplan.hosts.remote.unit_settings import about_etcd, etcd_settings, on_disk
+from etcdplan.hosts.remote.view import Program, View
+from etcdplan.model.facts import Fact, unknown
+from etcdplan.model.state import Data, Process, Settings, Unit, api_server_unit
+from etcdplan.pki.errors import PkiError
+from etcdplan.pki.leaf import certifies
+
+T = TypeVar("T")
+
+_CA, _RECORD = "/etc/etcdplan/pki/ca.crt", "/var/lib/etcdplan/record.json"
+_KILLED = ("success", "signal")
+"""Results of a failed unit that are no failure of the program: it was killed, and stays down."""
+
+
+def report(address: str, layout: Layout, view: View) -> HostReport:
+    """Return the report; raise `NotLookedAt` when something more has to be read first."""
+    facts = _Facts(address, layout, view)
+    names = layout.unit_names(unit for unit in view.units if unit != layout.etcd_unit)
+    return HostReport(
+        etcd=facts.unit("etcd", layout.etcd_unit, etcd=True),
+        data=facts.fact("data", facts.data),
+        leafs={leaf: facts.fact(f"leaf/{leaf}", partial(facts.leaf, leaf)) for leaf in sorted(view.leafs)},
+        trust=facts.fact("trust", partial(facts.content, _CA)),
+        record=facts.fact("record", partial(facts.content, _RECORD)),
+        api_servers={
+            name: facts.unit(api_server_unit(name), unit, etcd=False) for name, unit in sorted(names.items())
+        },
+        free_bytes=facts.free_bytes(),
+        boot_id=view.machine.boot_id,
+    )
+
+
+def data_dirs(settings: Settings, layout: Layout) -> tuple[str, str]:
+    """Return etcd's data directory and, if it is elsewhere, that of its log, else an empty string."""
+    return settings.get("data-dir", layout.data_dir).rstrip("/"), settings.get("wal-dir", "").rstrip("/")
+
+
+class _Facts:
+    def __init__(self, address: str, layout: Layout, view: View) -> None:
+        self._address = address
+        self._layout = layout
+        self._view = view
+
+    def fact(self, name: str, read: Callable[[], T | None]) -> Fact[T]:
+        name = f"host/{self._address}/{name}"
+        try:
+            return Fact(read(), name=name, seen=self._address)
+        except ValueError as error:
+            return unknown(name, str(error))
+
+    def unit(self, name: str, unit: str, *, etcd: bool) -> Unit:
+        shown = self._view.units.get(unit, {})
+        failed = shown.get("ActiveState") == "failed" and shown.get("Result") not in _KILLED
+        return Unit(
+            settings=self.fact(f"{name}/settings", partial(self._settings, unit, etcd=etcd)),
+            process=self.fact(f"{name}/process", partial(self._process, unit, etcd=etcd)),
+            held=unit in self._view.held,
+            failing=failed,
+        )
+
+    def content(self, path: str) -> bytes | None:
+        file = self._view.file(path)
+        return None if file is None else file.content
+
+    def leaf(self, leaf: str) -> LeafFile | None:
+        certificate, key = self._view.leafs[leaf]
+        if certificate is None:
+            return None
+        if not certificate:
+            raise ValueError(f"the certificate {leaf} cannot be read")
+        try:
+            return LeafFile(certificate, bool(key) and certifies(certificate, key))
+        except (PkiError, ValueError):
+            return LeafFile(certificate, False)
+
+    def data(self) -> Data | None:
+        data_dir, log = data_dirs(self._settings(self._layout.etcd_unit, etcd=True) or {}, self._layout)
+        names = self._view.directory(data_dir) or []
+        log_dir = log or f"{data_dir}/member/wal"
+        log_names = self._view.directory(log_dir) or []
+        heads = [self._view.heads.get(f"{log_dir}/{name}", b"") for name in segments(log_names)]
+        return judge(data_dir, log, names=lambda: names, log_names=log_names, heads=heads)
+
+    def free_bytes(self) -> int | None:
+        try:
+            settings = self._settings(self._layout.etcd_unit, etcd=True) or {}
+        except ValueError:
+            return None
+        return self._view.free.get(data_dirs(settings, self._layout)[0])
+
+    def _settings(self, unit: str, *, etcd: bool) -> Settings | None:
+        service = self._view.service(unit)
+        return None if service is None else on_disk(service, etcd=etcd)
+
+    def _process(self, unit: str, *, etcd: bool) -> Process | None:
+        if unit not in self._view.units:
+            self._view.service(unit)
+        program = self._view.programs.get(unit)
+        if program is None:
+            if etcd:
+                self._check_strays()
+            return None
+        if program.path.endswith(("/systemd", "/systemd-executor")) or not program.argv:
+            raise ValueError(f"{unit} is about to start")
+        started = round(time.time() - program.age)
+        ready = program.ready.split(" ")[1:2] in (["200"], ["401"])
+        settings = self._running_settings(program) if etcd else about_etcd(_flags(program.argv))
+        return Process(settings, ready, hung=program.state in "Tt", started=started)
+
+    def _running_settings(self, program: Program) -> Settings:
+        def read(path: str) -> str | None:
+            file = self._view.file(path)
+            if file is not None and file.changed > self._view.now - program.age:
+                raise _Newer(path)
+            return self._view.read(path)
+
+        try:
+            return etcd_settings(program.argv[1:], program.environment, read)
+        except _Newer as newer:
+            # What is in the file now is not what it runs with; that differs from any settings that are wanted.
+            return {"config-file": newer.path}
+
+    def _check_strays(self) -> None:
+        """Raise `ValueError` when an etcd runs on the unit's data that the unit has not started."""
+        try:
+            ours = data_dirs(self._settings(self._layout.etcd_unit, etcd=True) or {}, self._layout)[0]
+        except ValueError:
+            ours = ""
+        for pid, argv in self._view.strays.items():
+            try:
+                theirs = _flags(argv).get("data-dir")
+            except ValueError:
+                theirs = None
+            if not ours or theirs is None or theirs.rstrip("/") == ours:
+                raise ValueError(
+                    f"an etcd runs as process {pid} that {self._layout.etcd_unit} has not started"
+                )
+
+
+class _Newer(Exception):
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+def _flags(argv: Iterable[str]) -> Settings:
+    return effective(flags_among(list(argv)[1:], prefix="etcd-"))

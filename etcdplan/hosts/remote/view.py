@@ -1,0 +1,206 @@
+"""What one look at a host has found, before anything is concluded from it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from etcdplan.hosts.remote.script import Answer, decoded, readable
+from etcdplan.hosts.remote.service import Machine, Service, service
+from etcdplan.hosts.remote.unit_text import decode
+
+_TICKS = 100
+"""Ticks of process times in a second; Linux shows them in this unit on every machine that etcd runs on."""
+
+
+class NotLookedAt(Exception):
+    """A file or directory is needed that nobody asked for; `argument` asks for it."""
+
+    def __init__(self, argument: str) -> None:
+        super().__init__(argument)
+        self.argument = argument
+
+
+@dataclass(frozen=True, slots=True)
+class HostFile:
+    """A file of the host. `mode` is octal, `owner` numeric (`0:0`), `changed` unix seconds by the host's clock."""
+
+    content: bytes
+    mode: str
+    owner: str
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program that a unit runs. `age` is seconds, `state` proc(5)'s letter; `ready` an API server's status line."""
+
+    pid: int
+    state: str
+    age: float
+    path: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    ready: str = ""
+
+
+@dataclass
+class View:
+    """Everything that was read. Directories that are not there have no names (None)."""
+
+    now: float = 0.0
+    uptime: float = 0.0
+    machine: Machine = field(default_factory=lambda: Machine("", "", ""))
+    files: dict[str, HostFile] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
+    trouble: list[str] = field(default_factory=list)
+    units: dict[str, dict[str, str]] = field(default_factory=dict)
+    programs: dict[str, Program] = field(default_factory=dict)
+    strays: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    """Arguments of etcds that the unit has not started."""
+    held: set[str] = field(default_factory=set)
+    leafs: dict[str, tuple[bytes | None, bytes]] = field(default_factory=dict)
+    """Certificate and public half of the key, by leaf; either is empty when it cannot be read."""
+    names: dict[str, list[str] | None] = field(default_factory=dict)
+    heads: dict[str, bytes] = field(default_factory=dict)
+    free: dict[str, int] = field(default_factory=dict)
+
+    def read(self, path: str) -> str | None:
+        """Return a file's text, None when there is none; raise `ValueError`, or `NotLookedAt`."""
+        file = self.file(path)
+        return None if file is None else decode(file.content)
+
+    def file(self, path: str) -> HostFile | None:
+        """Return a file, None when there is none; raise `ValueError`, or `NotLookedAt`."""
+        if path in self.files:
+            return self.files[path]
+        self.check(path)
+        if path not in self.asked:
+            raise NotLookedAt(f"+{path}")
+        return None
+
+    def directory(self, path: str) -> list[str] | None:
+        """Return the names in a directory, None when there is none; raise `ValueError`, or `NotLookedAt`."""
+        self.check(path)
+        if path not in self.names:
+            raise NotLookedAt(path)
+        return self.names[path]
+
+    def check(self, path: str) -> None:
+        """Raise `ValueError` when the host had trouble with a path."""
+        for text in self.trouble:
+            if re.search(rf"{re.escape(path)}(?![\w/.-])", text):
+                raise ValueError(text)
+
+    def service(self, unit: str) -> Service | None:
+        """Return a unit as its files make it, None when there is none; raise `ValueError`."""
+        shown = self.units.get(unit)
+        if shown is None:
+            raise ValueError("; ".join(self.trouble) or f"systemd says nothing of {unit}")
+        if spoilt := [text for text in self.trouble if unit in text]:
+            raise ValueError(spoilt[0])
+        found = service(unit, self._unit_files(), self.machine, self.read)
+        state = shown.get("LoadState", "")
+        if found is None and state != "not-found":
+            raise ValueError(f"the file of {unit} is not where units are ({state})")
+        if state in ("masked", "bad-setting", "error"):
+            raise ValueError(f"systemd cannot use {unit}: {state}")
+        return found
+
+    def _unit_files(self) -> dict[str, bytes]:
+        return {path: file.content for path, file in self.files.items() if "/systemd/system/" in path}
+
+
+def parse(answer: Answer) -> View:
+    """Read the answer to `inspect`; raise `ValueError` for one that no script of etcdplan gives."""
+    view = View()
+    sections: dict[tuple[str, str], bytes] = {}
+    started: dict[str, tuple[int, str, int, str]] = {}
+    ready: dict[str, str] = {}
+    for line in answer.lines:
+        kind, _, rest = line.partition(" ")
+        words = rest.split(" ")
+        match kind:
+            case "gone" | "leaf":
+                pass
+            case "now":
+                view.now = float(rest)
+            case "system":
+                boot, uptime, hostname, machine_id = words
+                view.uptime = float(uptime)
+                view.machine = Machine(hostname, machine_id.strip("-"), boot)
+            case "asked":
+                view.asked |= set(decoded(rest).decode(errors="replace").split("\n"))
+            case "trouble":
+                view.trouble.append(readable(decoded(rest)))
+            case "file":
+                content, changed, mode, owner, path = rest.split(" ", 4)
+                view.files[path] = HostFile(_part(content), mode, owner, int(changed))
+            case "show":
+                view.units = _shown(decoded(rest).decode(errors="replace"))
+            case "process":
+                pid, state, start, program, unit = words
+                started[unit] = int(pid), state, int(start), decoded(program).decode(errors="replace")
+            case "cmdline" | "environ" | "public-key":
+                content, name = rest.split(" ", 1)
+                sections[kind, name] = _part(content)
+            case "certificate":
+                content, name = rest.split(" ", 1)
+                view.leafs[name] = (None if content == "absent" else _part(content)), b""
+            case "ready":
+                content, unit = words
+                ready[unit] = readable(_part(content))
+            case "names":
+                content, path = rest.split(" ", 1)
+                view.names[path] = [n for n in _part(content).decode(errors="replace").split("\n") if n]
+            case "nothing":
+                view.names[rest] = None
+            case "head":
+                content, path = rest.split(" ", 1)
+                view.heads[path] = _part(content)
+            case "free":
+                blocks, size, path = rest.split(" ", 2)
+                if blocks:
+                    view.free[path] = int(blocks) * int(size)
+            case "held":
+                view.held.add(rest)
+            case "program":
+                if words[1:] == ["etcd"]:
+                    view.strays[int(words[0])] = ()
+            case _:
+                raise ValueError(f"it has a line about {readable(kind.encode())!r}")
+    for (_, name), key in ((known, part) for known, part in sections.items() if known[0] == "public-key"):
+        if name in view.leafs:
+            view.leafs[name] = view.leafs[name][0], key
+    for unit, (number, letter, ticks, executable) in started.items():
+        argv = tuple(_strings(sections.get(("cmdline", unit), b"")))
+        given = (one.partition("=") for one in _strings(sections.get(("environ", unit), b"")))
+        environment = {name: value for name, _, value in given}
+        age = view.uptime - ticks / _TICKS
+        status = ready.get(unit, "")
+        view.programs[unit] = Program(number, letter, age, executable, argv, environment, status)
+    ours = {program.pid for program in view.programs.values()}
+    view.strays = {
+        pid: tuple(_strings(sections.get(("cmdline", str(pid)), b"")))
+        for pid in view.strays
+        if pid not in ours
+    }
+    return view
+
+
+def _part(text: str) -> bytes:
+    return b"" if text == "-" else decoded(text)
+
+
+def _strings(content: bytes) -> list[str]:
+    return [part.decode(errors="replace") for part in content.split(b"\0")[:-1]]
+
+
+def _shown(text: str) -> dict[str, dict[str, str]]:
+    """Read `systemctl show` of several units: blocks of lines with blank ones between."""
+    units: dict[str, dict[str, str]] = {}
+    for block in text.split("\n\n"):
+        pairs = (line.partition("=") for line in block.splitlines())
+        values = {name: value for name, equals, value in pairs if equals}
+        if "Id" in values:
+            units[values["Id"]] = values
+    return units
