@@ -1,6 +1,7 @@
 """Host certificates of OpenSSH (its PROTOCOL.certkeys): checked here, since paramiko reads them without checking."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from etcdplan.transport.ssh_known_hosts import HostKey, HostKeyRefused, KnownHosts, matches
@@ -74,16 +75,14 @@ def _parse(blob: bytes) -> HostCertificate:
         message.get_binary()
     message.get_int64()  # serial number
     kind, name = message.get_int(), message.get_binary().decode("utf-8", "backslashreplace")
-    principals = _texts(message.get_binary())
+    principals = tuple(text.decode().lower() for text in _strings(message.get_binary()))
     after, before = message.get_int64(), message.get_int64()
     critical = message.get_binary()
     message.get_binary()  # extensions
     message.get_binary()  # reserved
     authority = message.get_binary()
     signed = message.get_so_far()
-    signature = message.get_binary()
-    if message.get_remainder():
-        raise ValueError("something follows the signature")
+    (signature,) = _strings(message.get_remainder())
     return HostCertificate(
         type=key_type,
         kind=kind,
@@ -98,16 +97,20 @@ def _parse(blob: bytes) -> HostCertificate:
     )
 
 
-def _texts(packed: bytes) -> tuple[str, ...]:
-    message, texts = paramiko.Message(packed), []
-    while message.get_remainder():
-        texts.append(message.get_binary().decode().lower())
-    return tuple(texts)
+def _strings(packed: bytes) -> Iterator[bytes]:
+    """Yield the strings that `packed` holds, and nothing but them (paramiko reads past the end as zeros)."""
+    while packed:
+        length = int.from_bytes(packed[:4], "big")
+        if len(packed) < 4 + length:
+            raise ValueError("a string is cut off")
+        yield packed[4 : 4 + length]
+        packed = packed[4 + length :]
 
 
 def _is_genuine(certificate: HostCertificate) -> bool:
     authority = certificate.authority
-    if paramiko.Message(certificate.signature).get_text() not in _SIGNATURES[authority.type]:
+    algorithm, _ = _strings(certificate.signature)
+    if algorithm.decode() not in _SIGNATURES[authority.type]:
         return False
     key = paramiko.PKey.from_type_string(authority.type, authority.blob)
     if isinstance(key, paramiko.RSAKey) and key.get_bits() < MIN_RSA_BITS:
