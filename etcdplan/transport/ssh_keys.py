@@ -1,6 +1,6 @@
 """How the controller proves to a host who it is: keys of an agent and from files, and nothing that asks a person."""
 
-import os
+import io
 import socket
 import threading
 import time
@@ -10,6 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    load_ssh_private_key,
+)
 
 from etcdplan.hosts.ports import HostUnreachable
 from etcdplan.transport.ssh_config import Destination
@@ -108,7 +118,7 @@ def _keys(destination: Destination, agent: Agent | None, notes: list[str]) -> It
         if offered.intersection(_public_blobs(file)):
             continue
         try:
-            key = paramiko.PKey.from_path(os.fspath(file))
+            key = _load(file)
         except FileNotFoundError:
             continue
         except TypeError:
@@ -127,6 +137,32 @@ def _keys(destination: Destination, agent: Agent | None, notes: list[str]) -> It
             if key.asbytes() not in offered:
                 offered.add(key.asbytes())
                 yield key
+
+
+def _load(file: Path) -> paramiko.PKey:
+    """Load a private key with the certificate beside it; raise `TypeError` for one that is encrypted.
+
+    paramiko 5.1 itself rejects every second ECDSA key without a comment: it takes the comment's length for padding.
+    """
+    content = file.read_bytes()
+    try:
+        loaded: object = load_ssh_private_key(content, None)
+    except ValueError:
+        loaded = load_pem_private_key(content, None)
+    match loaded:
+        case RSAPrivateKey():
+            key = paramiko.RSAKey(key=loaded)
+        case EllipticCurvePrivateKey():
+            key = paramiko.ECDSAKey(vals=(loaded, loaded.public_key()))
+        case Ed25519PrivateKey():
+            text = loaded.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+            key = paramiko.Ed25519Key.from_private_key(io.StringIO(text))
+        case _:
+            raise ValueError("not a key of a known type")
+    certificate = Path(f"{file}-cert.pub")
+    if certificate.exists():
+        key.load_certificate(str(certificate))
+    return key
 
 
 def _public_blobs(file: Path) -> Iterator[bytes]:

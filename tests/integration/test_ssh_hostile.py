@@ -19,7 +19,10 @@ pytestmark = [pytest.mark.host, pytest.mark.timeout(60)]
 
 
 class _Hostile(paramiko.ServerInterface):  # type: ignore[misc]
-    """Lets everybody in, and answers to a command with output that nobody asked for."""
+    """Lets everybody in, and answers to a command never, or with output that nobody asked for."""
+
+    def __init__(self, silent: threading.Event | None) -> None:
+        self._silent = silent
 
     def check_auth_publickey(self, username: str, key: object) -> int:
         return int(paramiko.AUTH_SUCCESSFUL)
@@ -31,6 +34,8 @@ class _Hostile(paramiko.ServerInterface):  # type: ignore[misc]
         return int(paramiko.OPEN_SUCCEEDED)
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        if self._silent:
+            return not self._silent.wait(30)
         threading.Thread(target=self._flood, args=(channel,), daemon=True).start()
         return True
 
@@ -46,7 +51,7 @@ class _Hostile(paramiko.ServerInterface):  # type: ignore[misc]
 
 
 @contextmanager
-def hostile(key: Path) -> Iterator[tuple[str, int]]:
+def hostile(key: Path, silent: threading.Event | None = None) -> Iterator[tuple[str, int]]:
     listener = socket.socket()
     listener.bind(free_address())
     listener.listen()
@@ -58,7 +63,7 @@ def hostile(key: Path) -> Iterator[tuple[str, int]]:
                 transport = paramiko.Transport(listener.accept()[0])
                 transport.add_server_key(paramiko.PKey.from_path(str(key)))
                 transports.append(transport)
-                transport.start_server(threading.Event(), _Hostile())
+                transport.start_server(threading.Event(), _Hostile(silent))
 
     threading.Thread(target=serve, daemon=True).start()
     try:
@@ -70,22 +75,44 @@ def hostile(key: Path) -> Iterator[tuple[str, int]]:
             transport.close()
 
 
-def test_output_beyond_the_window_ends_the_connection(tmp_path: Path) -> None:
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    return Runner(tmp_path / "runner")
+
+
+@contextmanager
+def reached(tmp_path: Path, runner: Runner, silent: threading.Event | None = None) -> Iterator[SshHosts]:
+    """Give the hosts of a controller that knows the server, as `h`."""
     key, user = make_key(tmp_path / "key"), make_key(tmp_path / "user")
-    runner = Runner(tmp_path / "runner")
-    with hostile(key) as (address, port):
+    with hostile(key, silent) as (address, port):
         runner.config = (
             f"Host h\n HostName {address}\n Port {port}\n User root\n IdentityFile {user}\n"
             f" UserKnownHostsFile {runner.known_hosts}\n"
         )
         runner.trust(f"[{address}]:{port} {public(key)}\n")
         with SshHosts(runner.settings()) as hosts:
-            connection = hosts.connection("h", time.monotonic() + 20)
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            with pytest.raises(HostOutcomeUnknown, match="was cut off"):
-                hosts.shell("h").run("true", timeout=20)
-            deadline = time.monotonic() + 30
-            while connection.alive:  # it goes on sending to the session that was closed
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            yield hosts
+
+
+def test_output_beyond_the_window_ends_the_connection(tmp_path: Path, runner: Runner) -> None:
+    with reached(tmp_path, runner) as hosts:
+        connection = hosts.connection("h", time.monotonic() + 20)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(HostOutcomeUnknown, match="was cut off"):
+            hosts.shell("h").run("true", timeout=20)
+        deadline = time.monotonic() + 30
+        while connection.alive:  # it goes on sending to the session that was closed
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000
+
+
+def test_a_request_that_is_never_answered(tmp_path: Path, runner: Runner) -> None:
+    over = threading.Event()
+    with reached(tmp_path, runner, over) as hosts:
+        hosts.connection("h", time.monotonic() + 20)
+        start = time.monotonic()
+        with pytest.raises(HostOutcomeUnknown, match="in time"):
+            hosts.shell("h").run("true", timeout=1)
+        assert time.monotonic() - start < 2
+        over.set()

@@ -86,6 +86,17 @@ def test_types_of_keys_in_files_and_in_an_agent(
         assert fine(runner.settings(agent=path), "by-agent")
 
 
+@pytest.mark.parametrize("kind", ["rsa", "ecdsa"])
+@pytest.mark.parametrize("form", ["PEM", "PKCS8"])
+def test_keys_in_older_forms(tmp_path: Path, server: Sshd, runner: Runner, kind: str, form: str) -> None:
+    key = make_key(tmp_path / "key", kind, "-m", form)
+    with (server.directory / "authorized_keys").open("a") as file:
+        file.write(public(key) + "\n")
+    runner.host("h", server, key=key)
+    runner.trust(server.known())
+    assert fine(runner.settings())
+
+
 def test_an_encrypted_key_is_the_agents_task(tmp_path: Path, server: Sshd, runner: Runner) -> None:
     key = tmp_path / "key"
     key.write_bytes(server.user_key.read_bytes())

@@ -117,13 +117,15 @@ def test_noise_of_the_login_is_no_output(tmp_path: Path, runner: Runner) -> None
         server.stop()
 
 
-def test_a_deadline_in_the_middle(shell: Shell, tmp_path: Path) -> None:
+def test_a_deadline_in_the_middle(hosts: SshHosts, shell: Shell, tmp_path: Path) -> None:
+    connection = hosts.connection("h", time.monotonic() + 20)
     start = time.monotonic()
     with pytest.raises(HostOutcomeUnknown, match="did not end in time"):
         shell.run('echo > "$1"; exec sleep 30', str(tmp_path / "ran"), timeout=2)
     assert 1.9 < time.monotonic() - start < 3
     assert (tmp_path / "ran").exists()
     assert shell.run("echo fine", timeout=20).stdout == b"fine\n"
+    assert hosts.connection("h", time.monotonic() + 20) is connection  # others on it are not disturbed
 
 
 @pytest.mark.parametrize("what", [signal.SIGKILL, signal.SIGSTOP])
