@@ -31,7 +31,7 @@ def fine(settings: SshSettings, name: str = "h") -> bool:
 @contextmanager
 def agent(tmp_path: Path, *keys: Path) -> Iterator[Path]:
     """Run an SSH agent with some keys."""
-    path = tmp_path / "agent"
+    path = tmp_path / f"agent{len(list(tmp_path.iterdir()))}"
     process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.PIPE)
     try:
         assert process.stdout
@@ -118,8 +118,9 @@ def test_only_the_identities_that_are_named(tmp_path: Path, server: Sshd, runner
     runner.host("other", server, key=others[0], more="IdentitiesOnly yes")
     runner.trust(server.known())
     with agent(tmp_path, *others, server.user_key) as path:
-        # The key of the named file comes before the six that would use up the attempts.
+        # The key of the named file comes before the seven that would use up the attempts.
         assert fine(runner.settings(agent=path))
+    with agent(tmp_path, server.user_key) as path:
         for name in ("none", "other"):
             with pytest.raises(HostUnreachable, match="does not let this machine log in"):
                 fine(runner.settings(agent=path), name)
