@@ -34,8 +34,9 @@ class Shell(Protocol):
     ) -> Completed:
         """Run `sh -c SCRIPT etcdplan ARGUMENTS…` as root on the host and return what it did, whatever its status.
 
-        Everybody on the host can read the script and the arguments (`/proc/*/cmdline`): secrets travel on `stdin`.
-        No string may hold a NUL (`ValueError`). `timeout` is for the whole call, connecting included. Raises
+        It starts in `/`, with the sbin directories in PATH and LC_ALL=C. Everybody on the host can read the script and
+        the arguments (`/proc/*/cmdline`): secrets travel on `stdin`. No string may hold a NUL, and all of them together
+        not more than about 100 KiB (`ValueError`). `timeout` is for the whole call, connecting included. Raises
 
         - `HostUnreachable` when the script certainly did not start because the host does not answer or is not trusted;
         - `HostRefused` when it certainly did not start because the host does not let it: no right to run as root;

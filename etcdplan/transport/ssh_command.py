@@ -5,6 +5,7 @@ root. FRAME prints MARK, which nobody can guess, on both outputs and then runs t
 print before it is not output of the script, and a script without MARK never started.
 """
 
+import os
 import secrets
 import select
 import stat
@@ -68,7 +69,7 @@ def read_password(file: Path) -> Secret:
     """Read sudo's password from the first line of a file that is its owner's alone; raise `EtcdplanError`."""
     try:
         with file.open("rb") as stream:
-            mode = stat.S_IMODE(file.stat().st_mode)
+            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
             if mode & 0o077:
                 raise EtcdplanError(
                     f"{file}, sudo's password, has mode {mode:04o}: others may read it.",

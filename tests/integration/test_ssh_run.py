@@ -40,6 +40,13 @@ def test_a_script_its_arguments_and_its_input(shell: Shell) -> None:
     assert (done.status, done.stdout, done.stderr) == (0, expected.encode(), "")
 
 
+def test_where_a_script_starts(shell: Shell) -> None:
+    done = shell.run('pwd; echo "$LC_ALL"; echo "$PATH"', timeout=20)
+    directory, language, path = done.stdout.decode().splitlines()
+    assert (directory, language) == ("/", "C")
+    assert {"/usr/sbin", "/usr/bin", "/sbin", "/bin"} <= set(path.split(":"))
+
+
 def test_statuses(shell: Shell) -> None:
     assert shell.run("exit 3", timeout=20).status == 3
     assert shell.run("kill -9 $$", timeout=20).status == 128 + signal.SIGKILL
