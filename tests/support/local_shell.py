@@ -76,13 +76,28 @@ class LocalShell:
             raise HostOutcomeUnknown(f"The connection to {self.address} broke.")
         return Completed(process.returncode, self.greeting + out, err.decode(errors="replace"))
 
+    def power_cut(self, process: subprocess.Popen[bytes], delay: float) -> threading.Timer:
+        """Kill a script, and all that it has started, after some seconds."""
+
+        def kill() -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, 9)
+
+        timer = threading.Timer(delay, kill)
+        timer.start()
+        return timer
+
     def close(self) -> None:
         """End what still runs, and the programs of the fake service manager."""
         for process in self.started:
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, 9)
-                process.communicate()
+                process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
         for pid in self.pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)

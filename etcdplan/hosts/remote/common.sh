@@ -33,9 +33,16 @@ refuse() {
     answer refused "$(encoded "$1")"
 }
 
-# try COMMAND...: go on when it worked, else refuse with what it said.
+# try COMMAND...: go on when it worked, else refuse with what it said. Whether one that was killed has done it is unknown.
 try() {
-    wrong=$("$@" 2>&1 >/dev/null) || refuse "${wrong:-$1 failed}"
+    wrong=$("$@" 2>&1 >/dev/null) || failed $? "${wrong:-$1 failed}"
+}
+
+failed() {
+    if [ "$1" -gt 128 ]; then
+        exit "$1"
+    fi
+    refuse "$2"
 }
 
 # receive SIZE: the content on stdin is base64; a part of it is nothing, for the connection broke.

@@ -84,9 +84,10 @@ def _assignment(text: str, line: int, found: list[Assignment]) -> int:
         elif char in "\"'" and not begun:
             quote = char
         elif char == "\\":
-            if following:
-                position += 1
-            if following and following != "\n":
+            if not following:
+                raise ValueError("a backslash at its end")
+            position += 1
+            if following != "\n":
                 chars.append(following)
                 at.append(position - 1)
             kept, begun = len(chars), True
@@ -130,7 +131,7 @@ def assign(text: str, values: dict[str, str | None]) -> str:
         value = left.get(one.name)
         if value is None or one != last[one.name]:
             end = one.end + 1 if text[one.end : one.end + 1] == "\n" else one.end
-            text = text[: one.line] + text[end:]
+            text = text[: one.line].rstrip(" \t") + text[end:]
         elif value != one.value.text:
             text = text[: one.start] + quoted(value) + text[one.end :]
     new = [

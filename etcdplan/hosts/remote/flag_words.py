@@ -82,6 +82,7 @@ def change_flags(
     end = words[behind].end if words else len(text)
     new = "".join(f"{gap}{write(f'--{name}={wanted[name]}')}" for name in added)
     text = text[:end] + (new if words else new.removeprefix(gap)) + text[end:]
+    gone: set[int] = set()
     for flag in reversed(flags):
         start, end = words[flag.first].start, words[flag.last].end
         if flag.name in wanted and flag == counts[flag.name]:
@@ -90,11 +91,12 @@ def change_flags(
             continue
         if flag.first > 0:
             start = words[flag.first - 1].end
-        elif flag.last + 1 < len(words):
+        elif flag.last + 1 < len(words) and flag.last + 1 not in gone:
             end = words[flag.last + 1].start
         if _comments(text[start:end]):
             raise ValueError("there is a comment in the middle of the command")
         text = text[:start] + text[end:]
+        gone.add(flag.first)
     return text
 
 

@@ -81,7 +81,7 @@ class Service:
                 f"{self.name} has {len(found) or 'no'} commands to start" + "s" * (len(found) > 1)
             )
         file, value = found[0]
-        words = split_words(value)
+        words = self._split(value)
         program = words[0].text.lstrip("@-:+!|") if words else ""
         prefix = words[0].text[: len(words[0].text) - len(program)] if words else ""
         if not program.startswith("/") or "@" in prefix or any(word.text == ";" for word in words):
@@ -140,9 +140,15 @@ class Service:
         found: list[str] = []
         for file, name, value in self._directives():
             if name == wanted and file != without:
-                words = [self._specified(word.text) for word in split_words(value)]
+                words = [self._specified(word.text) for word in self._split(value)]
                 found = [*found, *words] if value.text else []
         return found
+
+    def _split(self, value: Spanned) -> list[Word]:
+        try:
+            return split_words(value)
+        except ValueError as error:
+            raise ValueError(f"{self.name} has {error} in {value.text!r}") from error
 
     def _specified(self, text: str) -> str:
         """Resolve specifiers."""

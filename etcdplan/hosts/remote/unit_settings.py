@@ -6,7 +6,7 @@ verifyEnv: even when both say the same).
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -168,17 +168,15 @@ class _Change:
         return [file for file, _ in self.service.environment_files()] if self.etcd else []
 
     def _change_command(self, flags: list[Flag], wanted: Mapping[str, str], texts: dict[str, str]) -> None:
+        kept = dict(wanted)
         for flag in flags:
             argument = self.command.arguments[flag.first]
             found = self.service.environment().get(argument.variable) if argument.inline else None
-            if found and found.file and flag.name in wanted and flag.value != wanted[flag.name]:
+            alone = sum(other.name == flag.name for other in flags) == 1
+            if found and found.file and alone and flag.value != wanted.get(flag.name, flag.value):
                 self.assigned[argument.variable] = wanted[flag.name]
+                kept[flag.name] = flag.value
         index = {word.start: number for number, word in enumerate(self.command.words)}
-        kept = {
-            flag.name: flag.value if self._is_assigned(flag) else wanted[flag.name]
-            for flag in flags
-            if flag.name in wanted
-        }
         here = [
             Flag(
                 flag.name,
@@ -192,7 +190,7 @@ class _Change:
         start = value.at[0]
         words = [Word(word.text, word.start - start, word.end - start) for word in self.command.words]
         raw = self.service.files[self.command.file][start : value.after]
-        changed = change_flags(raw, words, here, {**wanted, **kept}, unit_text.quoted)
+        changed = change_flags(raw, words, here, kept, unit_text.quoted)
         if changed == raw:
             return
         if self.command.file.startswith(f"{SYSTEM}/"):
@@ -203,10 +201,6 @@ class _Change:
             texts[f"{SYSTEM}/{self.service.name}.d/zz-etcdplan.conf"] = (
                 f"[Service]\nExecStart=\nExecStart={changed}\n"
             )
-
-    def _is_assigned(self, flag: Flag) -> bool:
-        argument = self.command.arguments[flag.first]
-        return argument.inline and argument.variable in self.assigned
 
     def _change_variable(
         self, name: str, flags: list[Flag], wanted: Mapping[str, str], texts: dict[str, str]
@@ -247,8 +241,8 @@ class _Change:
         files = [file for file, _ in self.service.environment_files()]
         if not files:
             names = {name for name in [*of_units, *now] if name.startswith(_PREFIX) and name not in _NO_FLAGS}
-            values = {name: now[name].value for name in names if name in now} | self.assigned
-            texts[own] = _drop_in(values, [name for name in of_units if name in names])
+            values = {name: now[name].value if name in now else None for name in names} | self.assigned
+            texts[own] = _drop_in(values, of_units)
             return
         for file in dict.fromkeys(files):
             text = texts.get(file, self.service.read(file) or "")
@@ -274,7 +268,7 @@ def _plain(word: str) -> str:
     return word
 
 
-def _drop_in(values: Mapping[str, str | None], of_units: Sequence[str]) -> str:
+def _drop_in(values: Mapping[str, str | None], of_units: Collection[str]) -> str:
     lines = ["# Written by etcdplan, and written again when a setting changes.", "[Service]"]
     for name, value in sorted(values.items()):
         if value is not None:
