@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from etcdplan.apply.clock import Clock
 from etcdplan.cli.keys import CaSigner, operator_credentials
@@ -15,6 +16,11 @@ from etcdplan.hosts.ports import Hosts, LeafFile
 from etcdplan.model.state import Leaf, State
 from etcdplan.observe.collect import PATIENCE, Credentials, observe
 from etcdplan.spec.load import LoadedSpec, load_materials, load_spec, spec_digest
+
+if TYPE_CHECKING:
+    from etcdplan.transport.etcd import Credentials as EtcdCredentials
+    from etcdplan.transport.local import LocalHosts
+    from etcdplan.transport.remote_hosts import RemoteHosts
 
 PARALLEL = 16
 """Hosts that are looked at together."""
@@ -87,18 +93,36 @@ def connect(
     cluster: Cluster, identities: Sequence[Path], *, wrap: Callable[[Hosts], Hosts] = lambda hosts: hosts
 ) -> Iterator[LiveCluster]:
     """Open the way to the cluster's hosts; `wrap` may put something between (tests do)."""
-    from etcdplan.lab.directory import LabDirectory
-    from etcdplan.transport.local import LocalHosts
-
-    lab = LabDirectory.find(cluster.target.cluster)
-    hosts = LocalHosts(
-        lab.hosts,
-        versions=lab.versions,
-        credentials=operator_credentials(cluster.loaded, cluster.ca_pem, identities),
-    )
+    credentials = operator_credentials(cluster.loaded, cluster.ca_pem, identities)
+    systemd = cluster.loaded.spec.spec.etcd.runtime == "systemd"
+    hosts = _over_ssh(cluster, credentials) if systemd else _in_lab(cluster, credentials)
     pool = ThreadPoolExecutor(max_workers=PARALLEL, thread_name_prefix="host")
     try:
         yield LiveCluster(cluster.loaded, cluster.target, cluster.ca_pem, wrap(hosts), pool.map, time)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         hosts.close()
+
+
+def _in_lab(cluster: Cluster, credentials: "EtcdCredentials | None") -> "LocalHosts":
+    from etcdplan.lab.directory import LabDirectory
+    from etcdplan.transport.local import LocalHosts
+
+    lab = LabDirectory.find(cluster.target.cluster)
+    return LocalHosts(lab.hosts, versions=lab.versions, credentials=credentials)
+
+
+def _over_ssh(cluster: Cluster, credentials: "EtcdCredentials | None") -> "RemoteHosts":
+    from etcdplan.hosts.remote.layout import Layout
+    from etcdplan.transport.remote_hosts import RemoteHosts
+    from etcdplan.transport.ssh import SshHosts
+    from etcdplan.transport.ssh_config import SshSettings
+
+    spec = cluster.loaded.spec.spec
+
+    def layout(address: str) -> Layout:
+        units = {one.name: one.unit or "" for one in spec.api_servers.instances if one.host == address}
+        return Layout(data_dir=spec.etcd.data_dir, api_servers=units)
+
+    ssh = SshHosts(SshSettings.from_environment(), user=spec.access.ssh.user, port=spec.access.ssh.port)
+    return RemoteHosts(ssh, credentials=credentials, layout=layout, direct=spec.access.etcd == "direct")

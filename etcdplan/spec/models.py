@@ -31,6 +31,8 @@ _FAILURE_DOMAIN: Final = r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$"
 _ETCD_VERSION: Final = r"^3\.[4-7]\.(0|[1-9][0-9]{0,2})$"
 _FILE: Final = r"^[^\x00-\x1f\x7f]+$"
 _DIRECTORY: Final = r"^(/[^/\x00-\x1f\x7f]+)+$"
+_USER: Final = r"^[a-z_][a-z0-9_.-]{0,31}$"
+_UNIT: Final = r"^[A-Za-z0-9_.@-]{1,120}\.service$"
 _URL: Final = r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$"
 
 PATTERN_WORDS: Final = {
@@ -45,6 +47,8 @@ PATTERN_WORDS: Final = {
         "a directory's absolute path",
         "start it with '/', without '/' at the end, such as /var/lib/etcd",
     ),
+    _USER: ("a user's name", "write it as in /etc/passwd, such as ops"),
+    _UNIT: ("a systemd service", "write its whole name, such as kube-apiserver.service"),
     _URL: ("a URL", "write scheme, host and port and nothing else, such as https://etcd.lb:2379"),
 }
 """For people: what each pattern stands for, and how to write one."""
@@ -85,8 +89,8 @@ class Etcd(Model):
     """Settings that all members share."""
 
     version: Annotated[str, Field(pattern=_ETCD_VERSION)]
-    runtime: Literal["process"] = "process"
-    """What runs etcd on its host: `process`, a supervised process of a lab."""
+    runtime: Literal["systemd", "process"] = "systemd"
+    """What runs etcd and the API servers: `systemd`, on hosts behind SSH, or `process`, in a lab on this machine."""
     data_dir: AbsolutePath = "/var/lib/etcd"
     wal_dir: AbsolutePath | None = None
     """Where the write-ahead log goes, if not into the data directory."""
@@ -115,6 +119,23 @@ class Etcd(Model):
         if faults:
             raise Invalid.together(faults)
         return self
+
+
+class Ssh(Model):
+    """How hosts are logged in to. Keys, known hosts and jump hosts are the runner's own."""
+
+    user: Annotated[str, Field(pattern=_USER)] | None = None
+    """The user, if not the one of the runner's SSH configuration."""
+    port: Port | None = None
+    """sshd's port, if not the one of the runner's SSH configuration."""
+
+
+class Access(Model):
+    """How etcdplan reaches the hosts and their etcds (runtime `systemd`)."""
+
+    ssh: Ssh = Ssh()
+    etcd: Literal["ssh-tunnel", "direct"] = "ssh-tunnel"
+    """`direct`: what is only read from etcd is read without a tunnel; etcd's client port must be open to the runner."""
 
 
 class Member(Model):
@@ -201,6 +222,8 @@ class ApiServer(Model):
     port: Port = 6443
     member: Name | None = None
     """With `connect: own`: the member that this instance talks to."""
+    unit: Annotated[str, Field(pattern=_UNIT)] | None = None
+    """Its systemd unit, if not `kube-apiserver-NAME.service`, or `kube-apiserver.service` for the only one."""
 
 
 def _connection(value: Any) -> str | None:
@@ -233,6 +256,7 @@ class ClusterSpec(Model):
     """Everything that is wanted of the cluster."""
 
     etcd: Etcd
+    access: Access = Access()
     members: Annotated[list[Member], Field(min_length=1, max_length=9)]
     tls: Tls
     api_servers: ApiServers = ApiServers()

@@ -106,14 +106,22 @@ class EtcdClient:
     `EtcdOutcomeUnknown`.
     """
 
-    def __init__(self, endpoint: str, credentials: Credentials | None) -> None:
-        """Raise `EtcdUnreachable` for a URL that cannot be dialled with these credentials."""
+    def __init__(self, endpoint: str, credentials: Credentials | None, *, through: str = "") -> None:
+        """Dial the URL itself, or the target `through` (gRPC's name of it) which leads there.
+
+        Raise `EtcdUnreachable` for a URL that cannot be dialled with these credentials.
+        """
         self.endpoint = endpoint
         target, secure = _target(endpoint)
+        options: list[tuple[str, int | str]] = [*_OPTIONS]
+        if through:
+            # The certificate is checked under the URL's host all the same.
+            target = through
+            options.append(("grpc.default_authority", urlsplit(endpoint).netloc))
         if secure and credentials is None:
             raise EtcdUnreachable(endpoint, "at all", "it wants TLS and there are no credentials")
         if credentials is None:
-            self._channel: Any = grpc.insecure_channel(target, _OPTIONS)
+            self._channel: Any = grpc.insecure_channel(target, options)
         elif not secure:
             raise EtcdUnreachable(endpoint, "at all", "it is plain HTTP, and TLS is demanded")
         else:
@@ -122,7 +130,7 @@ class EtcdClient:
                 private_key=credentials.key.reveal(),
                 certificate_chain=credentials.certificate_pem,
             )
-            self._channel = grpc.secure_channel(target, tls, _OPTIONS)
+            self._channel = grpc.secure_channel(target, tls, options)
 
     def __enter__(self) -> Self:
         return self

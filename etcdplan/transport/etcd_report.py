@@ -35,9 +35,17 @@ class EtcdClients:
 
 def ask(clients: EtcdClients, client_url: str, *, timeout: float) -> EtcdReport | None:
     """Return the report of the etcd at `client_url`; None when it does not answer within `timeout` seconds."""
-    deadline = time.monotonic() + timeout
     try:
         client = clients.at(client_url)
+    except EtcdUnreachable:
+        return None
+    return report(client, timeout=timeout)
+
+
+def report(client: EtcdClient, *, timeout: float) -> EtcdReport | None:
+    """Return the report of an etcd; None when it does not answer within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    try:
         status = client.status(timeout=timeout)
     except (EtcdUnreachable, EtcdRejected):
         return None

@@ -25,7 +25,7 @@ apiVersion: etcdplan/v1
 kind: EtcdCluster
 metadata: {name: contract}
 spec:
-  etcd: {version: 3.6.16}
+  etcd: {version: 3.6.16, runtime: process}
   members:
     - {name: member1, host: 10.0.0.1}
     - {name: member2, host: 10.0.0.2}

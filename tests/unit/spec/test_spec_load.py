@@ -176,8 +176,8 @@ CASES: dict[str, tuple[str, str, str | list[str]]] = {
     ),
     "wrong runtime": (
         "version: 3.6.16",
-        "version: 3.6.16\n    runtime: systemd",
-        "7:5: spec.etcd.runtime: must be 'process', but is 'systemd'",
+        "version: 3.6.16\n    runtime: systmd",
+        "7:5: spec.etcd.runtime: must be 'systemd' or 'process', but is 'systmd'; did you mean 'systemd'?",
     ),
     "version as a number": (
         "3.6.16",

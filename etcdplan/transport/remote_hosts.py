@@ -1,0 +1,116 @@
+"""Transport `ssh`: hosts behind SSH connections, and their etcds through the same connections."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from etcdplan.errors import EtcdplanError
+from etcdplan.hosts.ports import EtcdReport
+from etcdplan.hosts.remote.host import RemoteHost
+from etcdplan.hosts.remote.layout import Layout
+from etcdplan.transport.errors import EtcdUnreachable
+from etcdplan.transport.etcd import Credentials, EtcdClient
+from etcdplan.transport.etcd_report import EtcdClients, report
+from etcdplan.transport.ssh import SshHosts
+from etcdplan.transport.ssh_forward import Forward
+
+_FORWARD_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelledEtcd:
+    """Implements `EtcdAccess`: etcd's client URLs, dialled by one host at the other end of its SSH connection.
+
+    A tunnel ends with the connection that it was made on; then the next call makes a new one.
+    """
+
+    ssh: SshHosts
+    address: str
+    credentials: Credentials | None
+    _tunnels: dict[str, tuple[Forward, EtcdClient]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def at(self, client_url: str, *, timeout: float = _FORWARD_TIMEOUT) -> EtcdClient:
+        """Return the client of a URL; raise `EtcdUnreachable`, or what an SSH connection raises."""
+        with self._lock:
+            forward, client = self._tunnels.get(client_url, (None, None))
+            if forward is not None and client is not None:
+                if forward.connection.alive:
+                    return client
+                client.close()
+            url = urlsplit(client_url)
+            if not url.hostname or not url.port:
+                raise EtcdUnreachable(client_url, "at all", "it is not a client URL")
+            forward = self.ssh.forward(self.address, url.hostname, url.port, timeout=timeout)
+            client = EtcdClient(client_url, self.credentials, through=forward.target)
+            self._tunnels[client_url] = forward, client
+            return client
+
+    def ask(self, client_url: str, *, timeout: float) -> EtcdReport | None:
+        """Return what the etcd there says; None when it does not answer in time."""
+        try:
+            client = self.at(client_url, timeout=timeout)
+        except EtcdplanError:
+            return None
+        return report(client, timeout=timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadDirectly:
+    """Implements `EtcdAccess`: what is only read is asked for without a tunnel; changes still go through one.
+
+    A controller that has been replaced must not be able to change anything, and its tunnels can be ended.
+    """
+
+    clients: EtcdClients
+    tunnelled: TunnelledEtcd
+
+    def at(self, client_url: str) -> EtcdClient:
+        """Return the client of a URL for changes."""
+        return self.tunnelled.at(client_url)
+
+    def ask(self, client_url: str, *, timeout: float) -> EtcdReport | None:
+        """Return what the etcd there says; None when it does not answer in time."""
+        try:
+            client = self.clients.at(client_url)
+        except EtcdUnreachable:
+            return None
+        return report(client, timeout=timeout)
+
+
+class RemoteHosts:
+    """Implements `Hosts` over SSH. `layout` says of a host's address where things are that files do not tell.
+
+    `direct` lets etcd be read without a tunnel. `credentials` are None without TLS.
+    """
+
+    def __init__(
+        self,
+        ssh: SshHosts,
+        *,
+        credentials: Credentials | None,
+        layout: Callable[[str], Layout],
+        direct: bool = False,
+    ) -> None:
+        self._ssh = ssh
+        self._credentials = credentials
+        self._layout = layout
+        self._clients = EtcdClients(credentials) if direct else None
+        self._tunnelled: dict[str, TunnelledEtcd] = {}
+        self._lock = threading.Lock()
+
+    def host(self, address: str) -> RemoteHost:
+        """Return the host with that address."""
+        with self._lock:
+            tunnelled = self._tunnelled.setdefault(
+                address, TunnelledEtcd(self._ssh, address, self._credentials)
+            )
+        access = ReadDirectly(self._clients, tunnelled) if self._clients else tunnelled
+        return RemoteHost(self._ssh.shell(address), access, self._layout(address))
+
+    def close(self) -> None:
+        """End all connections."""
+        if self._clients:
+            self._clients.close()
+        self._ssh.close()
