@@ -247,7 +247,7 @@ for leaf in "$pki"/*/; do
 done
 cd /
 
-IFS=" $newline"
+IFS=$newline
 for directory in $(printf '%s\n' $directories $(paths_after 'data-dir\|ETCD_DATA_DIR') | sort -u); do
     data "$directory"
     data "$directory/member/wal"

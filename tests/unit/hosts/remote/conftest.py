@@ -109,7 +109,7 @@ class Bench:
                 path.read_bytes() if path.is_file() else b"",
             )
             for path in sorted(self.root.rglob("*"))
-            if not path.relative_to(self.root).parts[0] in ("fake", "proc")
+            if path.relative_to(self.root).parts[0] not in ("fake", "proc")
         }
 
     def in_thread(self, act: Callable[[], object]) -> "Running":

@@ -34,7 +34,7 @@ def test_what_is_read(text: str, expected: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("text", ["# comment \\\nA=1\n", 'A="x\n', "A='x"])
 def test_what_versions_of_systemd_read_differently(text: str) -> None:
-    with pytest.raises(ValueError, match="backslash|quote"):
+    with pytest.raises(ValueError, match=r"backslash|quote"):
         environment(text)
 
 

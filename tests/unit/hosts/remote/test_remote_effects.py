@@ -124,7 +124,7 @@ def test_a_start_that_systemd_cannot_do_keeps_the_host_held(bench: Bench) -> Non
     write(bench)
     bench.host.effects.hold(bench.claim(), ETCD)
     bench.mode("etcd.service", "missing")
-    with pytest.raises(HostRefused, match="could not start etcd.service: .*status 203"):
+    with pytest.raises(HostRefused, match=r"could not start etcd.service: .*status 203"):
         start(bench)
     assert bench.etcd().held
     bench.mode("etcd.service", "")
@@ -151,7 +151,7 @@ def test_a_killed_program_stays_down_and_is_not_failing(bench: Bench) -> None:
     assert not bench.etcd().failing
 
 
-@pytest.mark.parametrize("address", ["127.7.7.7", "0.0.0.0"])
+@pytest.mark.parametrize("address", ["127.7.7.7", "0.0.0.0"])  # noqa: S104
 def test_a_taken_port_is_named(bench: Bench, address: str) -> None:
     with socket.socket() as listener:
         listener.bind((address, 0))
@@ -251,7 +251,8 @@ def test_data_in_use_is_not_touched(bench: Bench) -> None:
 def test_an_api_servers_flags_are_put_back_where_they_were(bench: Bench) -> None:
     environment = 'KUBE_API_ARGS="--v=2 \\\n  --etcd-servers=https://a:1"\n'
     bench.file("etc/kubernetes/apiserver", environment)
-    unit = "[Service]\nEnvironmentFile=/etc/kubernetes/apiserver\nExecStart=/usr/local/bin/kube-apiserver $KUBE_API_ARGS\n"
+    unit = "[Service]\nEnvironmentFile=/etc/kubernetes/apiserver\n"
+    unit += "ExecStart=/usr/local/bin/kube-apiserver $KUBE_API_ARGS\n"
     bench.file(API, unit)
     write(bench, {"etcd-servers": "https://b:1,https://c:1"}, "apiserver/cp-1")
     assert (bench.root / API).read_text() == unit

@@ -63,7 +63,7 @@ def test_expansions(line: str, expected: list[str]) -> None:
     "line", ["/etcd ; /bin/true", "@/etcd etcd --name=a", "etcd --name=a", "/etcd %u", "/etcd %", "/etcd \\q"]
 )
 def test_what_is_not_understood_is_an_error(line: str) -> None:
-    with pytest.raises(ValueError, match="etcd.service"):
+    with pytest.raises(ValueError, match=r"etcd.service"):
         argv({UNIT: f"[Service]\nExecStart={line}\n"})
 
 
@@ -75,7 +75,7 @@ def test_environment_files_win_over_environment_and_the_last_wins() -> None:
     found = {name: (one.value, one.file) for name, one in load(files).environment().items()}
     assert found == {"ETCD_NAME": ("a", "/a"), "X": ("node-1", None), "Y": ("1", "/a")}
     assert load({**files, "/b": "ETCD_NAME=b\n"}).environment()["ETCD_NAME"].value == "b"
-    with pytest.raises(ValueError, match="/a, an environment file of etcd.service, is missing"):
+    with pytest.raises(ValueError, match=r"/a, an environment file of etcd.service, is missing"):
         load({UNIT: unit}).environment()
 
 

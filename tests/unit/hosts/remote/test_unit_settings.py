@@ -1,7 +1,8 @@
 """Settings in the forms in which hosts have them, read and written back in the same form."""
 
 import pytest
-from hypothesis import given, settings as hypothesis_settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from etcdplan.hosts.remote.own_unit import own_unit
@@ -62,7 +63,7 @@ def test_flags_in_a_unit_of_the_administrator() -> None:
     unit = (
         "[Service]\nUser=etcd\nExecStart=/opt/etcd --name a --x=1 \\\n    --data-dir=/old -y # no comment\n"
     )
-    with pytest.raises(ValueError, match="not a flag|no value"):
+    with pytest.raises(ValueError, match=r"not a flag|no value"):
         settings({ADMIN: unit})
     unit = unit.replace(" -y # no comment", " --client-cert-auth")
     assert settings({ADMIN: unit}) == {"name": "a", "x": "1", "data-dir": "/old", "client-cert-auth": "true"}
@@ -241,9 +242,10 @@ def test_any_form_can_be_changed_and_read_back(
             case "unit":
                 unit.append(f"{variable_name}={value}")
             case _:
-                flags.append("--%s=${V_%s}" % (name, len(file)))
+                flags.append(f"--{name}=${{V_{len(file)}}}")
                 file.append(f"V_{len(file)}={value}")
-    text = f"[Service]\nEnvironment={' '.join(unit)}\nEnvironmentFile=-/e\nExecStart=/etcd {' '.join(flags)} $MORE\nRestart=no\n"
+    arguments = " ".join([*flags, "$MORE"])
+    text = f"[Service]\nEnvironment={' '.join(unit)}\nEnvironmentFile=-/e\nExecStart=/etcd {arguments}\nRestart=no\n"
     files = {UNIT if packaged else ADMIN: text, "/e": "\n".join([*file, f'MORE="{" ".join(variable)}"'])}
     try:
         settings(files)

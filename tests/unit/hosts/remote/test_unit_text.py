@@ -49,7 +49,7 @@ def test_words(text: str, expected: list[str]) -> None:
 
 @pytest.mark.parametrize("text", ['"a', "'", "\\q", "a\\", r"\x0", r"\x00", r"\9"])
 def test_words_that_systemd_would_not_take(text: str) -> None:
-    with pytest.raises(ValueError, match="escape|quote"):
+    with pytest.raises(ValueError, match=r"escape|quote"):
         words(text)
 
 

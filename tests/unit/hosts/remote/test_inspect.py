@@ -1,0 +1,227 @@
+"""Looking at a systemd host: in one request, without a trace, and never taking unknown for absent."""
+
+import base64
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from etcdplan.hosts.ports import HostUnreachable
+from etcdplan.hosts.remote.host import RemoteHost
+from etcdplan.hosts.remote.layout import Layout
+from etcdplan.model.state import Data
+from tests.unit.hosts.remote.conftest import SETTINGS, Bench
+from tests.unit.hosts.remote.units import DEBIAN
+from tests.unit.hosts.test_data_dir import segment
+
+UNIT = "etc/systemd/system/etcd.service"
+
+
+def test_an_empty_host(bench: Bench) -> None:
+    report = bench.host.inspect(timeout=10)
+    facts = (report.etcd.settings, report.etcd.process, report.data, report.trust, report.record)
+    assert [fact.get() for fact in facts] == [None] * 5
+    assert (report.leafs, report.api_servers) == ({}, {})
+    assert report.free_bytes is not None and report.free_bytes > 0
+    assert report.clock_ahead is not None and abs(report.clock_ahead) < 1
+    assert report.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def test_looking_changes_nothing_and_is_one_request(bench: Bench) -> None:
+    bench.file("lib/systemd/system/etcd.service", DEBIAN)
+    bench.file("etc/default/etcd", "ETCD_DATA_DIR=/srv/etcd\nETCD_WAL_DIR=/wal/etcd\n")
+    bench.file("var/lib/etcdplan/record.json", "{}")
+    (bench.root / "srv/etcd/member").mkdir(parents=True)
+    before, requests = bench.snapshot(), len(bench.shell.verbs)
+    report = bench.host.inspect(timeout=10)
+    assert report.data.get() is None
+    assert bench.snapshot() == before
+    assert bench.shell.verbs[requests:] == ["inspect"]
+    assert bench.log() == []
+
+
+def test_a_start_is_told_on_the_controllers_clock(bench: Bench) -> None:
+    effects = bench.host.effects
+    effects.write_settings(bench.claim(), "etcd", SETTINGS)
+    effects.start(bench.claim(), "etcd")
+    process = bench.etcd().process.get()
+    assert process is not None
+    assert abs(process.started - time.time()) < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "wal"),
+    [
+        ("ETCD_DATA_DIR=/srv/a\n", "srv/a/member/wal"),
+        ("ETCD_DATA_DIR='/srv/a'\nETCD_WAL_DIR=\"/srv/b c\"\n", "srv/b c"),
+        ('DAEMON_ARGS="--wal-dir=/srv/w --snapshot-count=7"\nETCD_DATA_DIR=/srv/a\n', "srv/w"),
+        ("ETCD_CONFIG_FILE=/etc/etcd.yml\n", "srv/y/member/wal"),
+        ("ETCD_CONFIG_FILE=/etc/etcd.yml\nETCD_DATA_DIR=/srv/decoy\n", "srv/y/member/wal"),
+        ("ETCD_DATA_DIR=/srv/a\\\nb\n", "srv/ab/member/wal"),
+    ],
+)
+def test_data_is_looked_for_where_etcd_would(bench: Bench, text: str, wal: str) -> None:
+    bench.file("lib/systemd/system/etcd.service", DEBIAN.replace("DAEMON_ARGS=\n", "DAEMON_ARGS=\n"))
+    bench.file("etc/default/etcd", text)
+    bench.file("etc/etcd.yml", "name: a\ndata-dir: '/srv/y'\n")
+    log = bench.root / wal / "0000000000000000-0000000000000000.wal"
+    log.parent.mkdir(parents=True)
+    log.write_bytes(segment(0xC, 0xA))
+    assert bench.host.inspect(timeout=10).data.get() == Data(0xC, 0xA)
+
+
+def test_damaged_and_foreign_data(bench: Bench) -> None:
+    place = bench.root / "var/lib/etcd"
+    bench.file("var/lib/etcd/member/wal/1.wal", "\0" * 5000)
+    found = bench.host.inspect(timeout=10).data.get()
+    assert found is not None and found.foreign == "a damaged write-ahead log in /var/lib/etcd/member/wal"
+    (place / "member/wal/0.wal").write_bytes(segment(1, 2))
+    assert bench.host.inspect(timeout=10).data.get() == Data(1, 2)
+    for path in place.glob("member/wal/*"):
+        path.unlink()
+    bench.file("var/lib/etcd/pgdata", "")
+    bench.file("var/lib/etcd/grün x", "")
+    found = bench.host.inspect(timeout=10).data.get()
+    assert found is not None and found.foreign == "grün x, pgdata in /var/lib/etcd"
+
+
+def test_a_directory_that_is_none_is_unknown(bench: Bench) -> None:
+    bench.file("var/lib/etcd", "")
+    fact = bench.host.inspect(timeout=10).data
+    assert fact.is_unknown
+    assert "not a directory" in (fact.why or "")
+
+
+@pytest.mark.parametrize("path", ["etc/default/etcd", "lib/systemd/system/etcd.service.d/x.conf", UNIT])
+def test_what_cannot_be_read_is_unknown(bench: Bench, path: str) -> None:
+    bench.file("lib/systemd/system/etcd.service", DEBIAN)
+    (bench.root / path).mkdir(parents=True)
+    etcd = bench.host.inspect(timeout=10)
+    assert etcd.etcd.settings.is_unknown, etcd.etcd
+    assert etcd.data.is_unknown
+
+
+@pytest.mark.parametrize("content", [b"ETCD_NAME=\xff\n", b"A='\n", b"x" * 300_000])
+def test_what_makes_no_sense_is_unknown(bench: Bench, content: bytes) -> None:
+    bench.file("lib/systemd/system/etcd.service", DEBIAN)
+    bench.file("etc/default/etcd", "").write_bytes(content)
+    assert bench.etcd().settings.is_unknown
+
+
+def test_an_etcd_that_nobody_here_has_started(bench: Bench) -> None:
+    bench.host.effects.write_settings(bench.claim(), "etcd", SETTINGS)
+    place = bench.root / "proc/4242"
+    place.mkdir()
+    (place / "stat").write_text("4242 (etcd) S " + " ".join(["0"] * 48) + "\n")
+    (place / "cmdline").write_bytes(b"etcd\0--data-dir=/other\0")
+    assert bench.etcd().process.get() is None
+    for argv in (b"etcd\0--data-dir=/var/lib/etcd\0", b"etcd\0"):
+        (place / "cmdline").write_bytes(argv)
+        fact = bench.etcd().process
+        assert fact.is_unknown
+        assert "process 4242" in (fact.why or "")
+
+
+def test_a_changed_configuration_file_is_not_what_runs(bench: Bench) -> None:
+    bench.file(UNIT, "[Service]\nExecStart=/usr/local/bin/etcd --config-file=/etc/etcd.yml\n")
+    config = bench.file("etc/etcd.yml", "name: a\n")
+    os.utime(config, (1, 1))
+    bench.host.effects.start(bench.claim(), "etcd")
+    etcd = bench.etcd()
+    assert etcd.settings.get() == etcd.process.get().settings == {"name": "a"}  # type: ignore[union-attr]
+    bench.host.effects.write_settings(bench.claim(), "etcd", {"name": "b"})
+    os.utime(config, (time.time() + 5, time.time() + 5))
+    etcd = bench.etcd()
+    assert etcd.settings.get() == {"name": "b"}
+    assert etcd.process.get().settings == {"config-file": "/etc/etcd.yml"}  # type: ignore[union-attr]
+
+
+def test_only_etcds_variables_are_read_of_a_process(bench: Bench) -> None:
+    bench.file(
+        UNIT, "[Service]\nEnvironment=ETCD_NAME=a\nEnvironment=SECRET=canary\nExecStart=/usr/local/bin/etcd\n"
+    )
+    bench.host.effects.start(bench.claim(), "etcd")
+    answers: list[bytes] = []
+    run = bench.shell.run
+    bench.shell.run = lambda *a, **k: answers.append((done := run(*a, **k)).stdout) or done  # type: ignore
+    assert bench.etcd().process.get().settings == {"name": "a"}  # type: ignore[union-attr]
+    environ = re.findall(rb"environ (\S+) etcd.service", answers[0])
+    assert base64.b64decode(environ[0]) == b"ETCD_NAME=a\0"
+
+
+@pytest.mark.parametrize(
+    ("units", "expected", "names"),
+    [
+        (["kube-apiserver.service"], ["cp-1"], {"cp-1"}),
+        (["kube-apiserver.service"], [], {"kube-apiserver"}),
+        (["kube-apiserver.service"], ["cp-1", "cp-2"], {"kube-apiserver"}),
+        (["kube-apiserver-cp-1.service", "kube-apiserver-cp-2.service"], ["cp-1"], {"cp-1", "cp-2"}),
+        (["kube-apiserver-cp-1.service", "kube-apiserver.service"], ["cp-1", "cp-2"], {"cp-1", "cp-2"}),
+    ],
+)
+def test_api_servers_by_the_names_of_their_units(
+    bench: Bench, units: list[str], expected: list[str], names: set[str]
+) -> None:
+    for unit in units:
+        bench.file(
+            f"etc/systemd/system/{unit}",
+            "[Service]\nExecStart=/bin/kube-apiserver --etcd-servers=http://a:1\n",
+        )
+    host = RemoteHost(bench.shell, bench.members, Layout(api_servers=dict.fromkeys(expected, "")))
+    found = host.inspect(timeout=10).api_servers
+    assert set(found) == names
+    assert {unit.settings.get()["etcd-servers"] for unit in found.values()} == {"http://a:1"}  # type: ignore[index]
+
+
+def test_an_instance_of_a_template(bench: Bench) -> None:
+    bench.file(
+        "etc/systemd/system/kube-apiserver@.service",
+        "[Service]\nExecStart=/bin/kube-apiserver --etcd-prefix=/%i\n",
+    )
+    wants = bench.root / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir()
+    (wants / "kube-apiserver@cp-1.service").symlink_to("../kube-apiserver@.service")
+    found = bench.host.inspect(timeout=10).api_servers
+    assert {name: unit.settings.get() for name, unit in found.items()} == {"cp-1": {"etcd-prefix": "/cp-1"}}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"\x1b]0;x\x07" * 1000,
+        b"NONCE looked",
+        b"NONCE looked \nmore",
+        b"NONCE now x\nNONCE looked \n",
+        b"NONCE system a\nNONCE looked \n",
+        b"NONCE file QQ== 1 644 0:0\nNONCE looked \n",
+        b"NONCE show %%%\nNONCE looked \n",
+        b"NONCE surprise 1\nNONCE looked \n",
+        b"NONCE done \n",
+        b"NONCE now 1\nNONCE free 9 x /a\nNONCE looked \n",
+    ],
+)
+def test_a_hostile_host_is_unreachable_or_unknown(bench: Bench, answer: bytes) -> None:
+    from etcdplan.hosts.shell import Completed
+
+    def run(script: str, nonce: str, *arguments: str, **more: object) -> Completed:
+        return Completed(0, answer.replace(b"NONCE", nonce.encode()), "\x1b[2Jboo")
+
+    bench.shell.run = run  # type: ignore[method-assign, assignment]
+    try:
+        report = bench.host.inspect(timeout=10)
+    except HostUnreachable as error:
+        assert error.message.isprintable()
+        return
+    assert report.etcd.settings.is_unknown
+
+
+def test_a_host_that_names_ever_more_files_ends(bench: Bench) -> None:
+    unit = bench.file(UNIT, "")
+    shim = "#!/bin/sh\nn=$(date +%s%N)\n"
+    shim += f"printf '[Service]\\nExecStart=/etcd --data-dir=/d/%s\\n' $n >{unit}\nexec /bin/cat \"$@\"\n"
+    bench.shell.shim("base64", shim.replace("/bin/cat", "/usr/bin/base64"))
+    with pytest.raises(HostUnreachable, match="names ever more"):
+        bench.host.inspect(timeout=30)
