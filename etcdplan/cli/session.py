@@ -28,17 +28,30 @@ def with_failpoints(hosts: Hosts) -> Hosts:
     return FailpointHosts(hosts, _boundaries())
 
 
-def _too_soon(event: Event) -> bool:
-    """Whether an event only repeats what was said less than ten seconds ago: a step looks often, people do not."""
-    return isinstance(event, StepWaiting) and not (event.elapsed >= 10 and event.elapsed % 10 < 0.2)
+class _Patience:
+    """Lets through what people want to hear of waiting: a step looks often, they are told once in ten seconds."""
+
+    def __init__(self) -> None:
+        self._told = (0, 0)
+
+    def too_soon(self, event: Event) -> bool:
+        """Whether an event only repeats what was said in the same ten seconds of the same step."""
+        if not isinstance(event, StepWaiting):
+            return False
+        now = (event.index, int(event.elapsed // 10))
+        again = now[1] == 0 or now == self._told
+        self._told = now
+        return again
 
 
 @contextmanager
 def session_of(cluster: LiveCluster, identities: Sequence[Path], *, color: bool) -> Iterator[Session]:
     """Wire a session: progress to standard error, signals to checkpoints, the CA's key read before anything is done."""
 
+    patience = _Patience()
+
     def tell(event: Event) -> None:
-        if not _too_soon(event):
+        if not patience.too_soon(event):
             progress(event_text(event, color=color))
 
     signer = cluster.signer(identities)

@@ -39,6 +39,7 @@ RULES: tuple[Rule, ...] = (
     api_servers.start_down,
     api_servers.returned,
     cures.start_members,
+    cures.room_for_data,
     founding.start_founders,
     founding.all_founded,
     quorum.quorum_lost,

@@ -9,11 +9,12 @@ from etcdplan.diff.view import View
 from etcdplan.model.effects import ImpossibleEffect
 from etcdplan.model.quorum import Quorum, quorum
 from etcdplan.model.settle import settle
-from etcdplan.model.state import Membership, State, host_of
+from etcdplan.model.state import Host, Membership, State, host_of
 from etcdplan.planner.policy import REPAIRS, Rule, propose
 from etcdplan.planner.proof import unproven
 from etcdplan.planner.refusal import Refusal
 from etcdplan.steps.base import Step
+from etcdplan.steps.run_etcd import RunEtcd
 
 STEP_LIMIT = 400
 
@@ -82,6 +83,11 @@ class Plan:
             for server in self.target.api_servers.values()
             if view.absent_api_host(server.host)
         ]
+        notes += [
+            f"etcd of {step.name} on {step.host} ended again and again; its log says why. It is tried once more."
+            for step, before in ((planned.step, planned.before) for planned in self.steps)
+            if isinstance(step, RunEtcd) and _gave_up(before.host(step.host))
+        ]
         return tuple(notes)
 
     def _silent(self, address: str) -> bool:
@@ -145,6 +151,10 @@ def _coming_up(observed: State, settled: State) -> Iterator[Change]:
         if member.serving and (seen is None or not seen.serving):
             why = "its etcd runs and does not serve yet"
             yield Change(f"member/{member.name}", "start", "not serving", "serving", why)
+
+
+def _gave_up(host: Host) -> bool:
+    return host.etcd.failing and not host.etcd.held
 
 
 def _stand(state: State) -> Quorum:

@@ -211,3 +211,21 @@ def edit_by_hand(lab: Lab, number: int, *, restart: bool = False, back: bool = F
         lab.start_by_hand(number)
         assert UnitFiles(lab.root(number).resolve(), ETCD).settings() is not None
         assert wait_until(lambda: came_back(lab), timeout=20)
+
+
+def test_a_newcomer_that_kept_failing_is_tried_again(lab: Lab) -> None:
+    """Whoever is told to mend the cause and to resume can do just that."""
+    lab.up()
+    lab.break_("member2")
+    program = lab.root(2) / "usr/local/bin/etcd"
+    etcd = program.readlink()
+    program.unlink()
+    program.symlink_to("/bin/false")
+    stopped = lab.apply(expect=6)
+    assert "ends again and again" in stopped.err
+    lab.resume(expect=6)
+    program.unlink()
+    program.symlink_to(etcd)
+    assert "It is tried once more" in " ".join(lab.run("plan", lab.spec).out.split())
+    lab.resume()
+    lab.settled()

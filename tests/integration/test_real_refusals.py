@@ -26,6 +26,12 @@ def said(done: Done) -> str:
     return " ".join(done.out.replace("│", " ").split())
 
 
+def serving(lab: Lab) -> set[str]:
+    """Return the members that serve."""
+    membership = lab.observe().membership.value
+    return {member.name for member in (membership.members.values() if membership else ()) if member.serving}
+
+
 def flags(lab: Lab) -> dict[str, bytes]:
     """Return the settings on all hosts."""
     return {str(path): path.read_bytes() for path in lab.place.hosts.glob("*/etc/etcdplan/*.flags")}
@@ -102,6 +108,8 @@ def test_two_clusters_answer(lab: Lab) -> None:
 def test_a_host_that_does_not_answer(lab: Lab) -> None:
     lab.up()
     lab.break_("member2", "host")
+    # If it led, the others are without a leader for a moment, and what is seen then differs from look to look.
+    assert wait_until(lambda: serving(lab) == {"member1", "member3"}, timeout=30)
     assert "does not answer" in refused(lab, lab.spec, code=8)
 
 
@@ -117,7 +125,7 @@ def test_a_spec_that_changes_in_the_middle_of_a_bootstrap(lab: Lab, founders: in
         assert wait_until(lambda: lab.observe().leader is not None, timeout=30)
     other = lab.variant(members={"member1": 1, "member2": 2, "member3": 4})
     words = refused(lab, other)
-    assert ("begun with other members" if founders == 1 else "not made from this spec") in words
+    assert "begun with other members" in words
     lab.resume(other, expect=5)
     lab.resume()
     assert set(lab.pids()) == {lab.address(number) for number in (1, 2, 3)}

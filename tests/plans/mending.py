@@ -4,7 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from etcdplan.model.effects import WriteSettings
+from etcdplan.model.facts import ABSENT
 from etcdplan.model.state import ETCD, State
+from etcdplan.planner.unroll import unroll
 from tests.plans.clusters import (
     api_servers,
     bare,
@@ -12,6 +14,7 @@ from tests.plans.clusters import (
     done,
     down,
     failing,
+    happened,
     hung,
     led_by,
     members,
@@ -216,3 +219,20 @@ def returned_api_server() -> Case:
 def done_all(spec: dict[str, Any], state: State) -> State:
     """Return the state after the whole plan."""
     return done(spec, state, 0)  # the last step, at index -1
+
+
+@case
+def founder_tried_again() -> Case:
+    """The first etcd of a new cluster ended at once, again and again; whoever applies again has mended the cause."""
+    state = failing(done(THREE, bare(THREE), 6 + 9 + 1), "10.0.0.1")
+    return THREE, state.with_host(replace(state.host("10.0.0.1"), data=ABSENT))
+
+
+@case
+def newcomer_tried_again() -> Case:
+    """member4 was added, and its etcd ended before it said its name; it is started again."""
+    state = done(FIVE, running(THREE, FIVE), 2 + 4 + 1)
+    start = unroll(target_of(FIVE), state).steps[0].step
+    state = happened(state, *start.effects(state))
+    host = state.host("10.0.0.4")
+    return FIVE, state.with_host(replace(host, etcd=replace(host.etcd, process=ABSENT, failing=True)))

@@ -5,7 +5,6 @@ from dataclasses import replace
 from etcdplan.model.facts import ABSENT, known, unknown
 from etcdplan.model.settle import lose
 from etcdplan.model.state import Data, Member
-from etcdplan.planner.unroll import unroll
 from tests.plans.clusters import (
     api_servers,
     bare,
@@ -13,7 +12,6 @@ from tests.plans.clusters import (
     done,
     down,
     failing,
-    happened,
     members,
     running,
     silent,
@@ -129,7 +127,7 @@ def refused_api_server_in_use() -> Case:
 
 @case
 def refused_founding_does_not_start() -> Case:
-    """The first etcd of a new cluster ends at once."""
+    """The first etcd of a new cluster has founded it, and ends again and again on its data."""
     return THREE, failing(done(THREE, bare(THREE), 6 + 9 + 1), "10.0.0.1")
 
 
@@ -149,19 +147,16 @@ def refused_founding_does_not_serve() -> Case:
 
 
 @case
-def refused_newcomer_does_not_start() -> Case:
-    """member4 was added, and its etcd ends before it says its name."""
-    state = done(FIVE, running(THREE, FIVE), 2 + 4 + 1)
-    start = unroll(target_of(FIVE), state).steps[0].step
-    state = happened(state, *start.effects(state))
-    host = state.host("10.0.0.4")
-    return FIVE, state.with_host(replace(host, etcd=replace(host.etcd, process=ABSENT, failing=True)))
-
-
-@case
 def refused_disk_full() -> Case:
     """A member ends again and again for want of space: it is not replaced."""
     state = failing(running(THREE), "10.0.0.2")
+    return THREE, state.with_host(replace(state.host("10.0.0.2"), full=True))
+
+
+@case
+def refused_no_room() -> Case:
+    """A member's disk was emptied and what it lost it on is full: nothing is removed before there is room."""
+    state = disk_gone(running(THREE), "10.0.0.2")
     return THREE, state.with_host(replace(state.host("10.0.0.2"), full=True))
 
 

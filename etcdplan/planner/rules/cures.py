@@ -22,18 +22,35 @@ def start_members(view: View) -> Step | Refusal | None:
             continue
         if host.etcd.failing and view.runs_as_wanted(wanted):
             if host.full:
-                return _full(wanted)
+                return _full(
+                    wanted,
+                    f"etcd of {wanted.name} on {wanted.host} ends again and again, and no space",
+                    "start it, and plan again. Its data is good as far as can be seen; it is not replaced.",
+                )
             continue
         if process is None or process.hung:
             return view.etcd(wanted)
     return None
 
 
-def _full(wanted: MemberTarget) -> Refusal:
+def room_for_data(view: View) -> Refusal | None:
+    """Hosts without room for the data of a new member."""
+    for url, wanted in view.target.members.items():
+        host = view.state.host(wanted.host)
+        member = view.listed.members.get(url) if view.listed else None
+        data = host.data.get()
+        comes = data is None or (member is not None and not member.serving and data.member_id != member.id)
+        if host.full and comes:
+            return _full(
+                wanted, f"{wanted.name} shall come to {wanted.host}, and no space", "and plan again."
+            )
+    return None
+
+
+def _full(wanted: MemberTarget, who: str, then: str) -> Refusal:
     return Refusal(
         "disk-full",
         f"member/{wanted.name}",
-        f"etcd of {wanted.name} on {wanted.host} ends again and again, and no space is left for its data "
-        f"({wanted.settings['data-dir']}).",
-        "Make room there, start it, and plan again. Its data is good as far as can be seen; it is not replaced.",
+        f"{who} is left for its data ({wanted.settings['data-dir']}).",
+        f"Make room there, {then}",
     )

@@ -63,11 +63,14 @@ def start_founders(view: View) -> Step | Refusal | None:
     for wanted in view.target.members.values():
         host = view.state.host(wanted.host)
         step = view.etcd(wanted)
-        if host.etcd.failing and not host.etcd.held and view.runs_as_wanted(wanted):
+        # One that failed before it had any data is tried again: whoever applies again has mended the cause.
+        failed = host.etcd.failing and not host.etcd.held and host.data.get() is not None
+        if failed and view.runs_as_wanted(wanted):
             return Refusal(
                 "does-not-start",
                 f"member/{wanted.name}",
-                f"etcd of {wanted.name} on {wanted.host} ends again and again while the cluster is being founded.",
+                f"etcd of {wanted.name} on {wanted.host} ends again and again on its data while the cluster is being "
+                "founded.",
                 "Read its log on the host, mend the cause, start it, and plan again.",
             )
         member = view.membership.members.get(wanted.peer_url) if view.membership else None

@@ -53,17 +53,10 @@ def host_of_newcomer(view: View) -> Step | Refusal | None:
     return None
 
 
-def start_newcomer(view: View) -> Step | Refusal | None:
+def start_newcomer(view: View) -> Step | None:
     """Start new members."""
+    # One that kept failing, too: whoever applies again has mended the cause, or is told of it again.
     for wanted in view.joining:
-        host = view.state.host(wanted.host)
-        if host.etcd.failing and not host.etcd.held and view.runs_as_wanted(wanted):
-            return Refusal(
-                "does-not-start",
-                f"member/{wanted.name}",
-                f"etcd of the new member {wanted.name} on {wanted.host} ends again and again.",
-                "Read its log on the host, mend the cause, start it, and plan again.",
-            )
         step = view.etcd(wanted)
         if step.effects(view.state):
             return step

@@ -235,10 +235,11 @@ HARMLESS = {
         "no_trace_of_another",
     ): "both only refuse; either names something that must be mended",
     ("start_down", "returned"): "the second starts what is down before it re-points anything",
+    ("start_members", "room_for_data"): "the second only refuses, and is about members without data",
     (
-        "start_members",
+        "room_for_data",
         "start_founders",
-    ): "the first needs a host that remembers the cluster, the second that none does",
+    ): "the first only refuses, and a refused plan has no steps to carry out",
     ("remove_lost", "retire_removed"): "a failed member and one that was removed before are not the same",
     ("retire_removed", "remove_learners"): "what was removed and what still is listed are not the same",
     ("remove_learners", "host_of_newcomer"): "one that leaves and one that comes live on different hosts",
