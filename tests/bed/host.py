@@ -162,8 +162,12 @@ class Host:
     ) -> subprocess.CompletedProcess[str]:
         """Run a program on the host as root, past sshd and network; `BedError` when it fails and `check` is set."""
         return self._run(
-            self._enter(), argv, stdin.encode() if isinstance(stdin, str) else stdin, timeout, check
+            self.enter(), argv, stdin.encode() if isinstance(stdin, str) else stdin, timeout, check
         )
+
+    def enter(self) -> list[str]:
+        """Return what to put before a command of this machine so that it runs as root on the host, now."""
+        return ["nsenter", f"--target={self._init()}", "--all", "--"]
 
     def put(self, path: str, content: bytes | str | Path, mode: int = 0o644) -> None:
         """Write a file, root's, on the running or switched-off host; a `Path` is a file of this machine."""
@@ -172,7 +176,7 @@ class Host:
         elif isinstance(content, str):
             content = content.encode()
         self._mount()
-        enter = self._enter() if self.running else ["chroot", str(self._root)]
+        enter = self.enter() if self.running else ["chroot", str(self._root)]
         self._run(enter, ["sh", "-c", _PUT, "sh", path, f"{mode:o}"], content, 60, True)
 
     def swap_host_key(self) -> None:
@@ -251,9 +255,6 @@ class Host:
                 ]:
                     return int(child)
         raise BedError(f"{self.name} is not running.")
-
-    def _enter(self) -> list[str]:
-        return ["nsenter", f"--target={self._init()}", "--all", "--"]
 
     def _run(
         self, enter: list[str], argv: tuple[str, ...] | list[str], stdin: bytes, timeout: float, check: bool

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -131,6 +132,17 @@ def test_a_power_cut_loses_what_was_not_synced(bed: Bed, host: Host) -> None:
     assert after.split()[0] == before.split()[0]
     assert after != before
     assert bed.ssh(host, "true").returncode == 0
+
+
+def test_a_power_cut_leaves_connections_without_an_answer(bed: Bed, host: Host) -> None:
+    with socket.create_connection((host.address, 22), timeout=5) as connection:
+        assert connection.recv(4) == b"SSH-"
+        while connection.recv(1) != b"\n":
+            pass
+        host.power_cut()
+        connection.settimeout(1)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
 
 
 def test_a_directory_of_the_root_file_system_is_renamed_like_any_other(bed: Bed) -> None:
