@@ -82,14 +82,14 @@ directories() {
         try mkdir "$root$1"
     fi
     if ! [ -e "$root$1/member" ]; then
-        try chown "$3" "$root$1"
+        try chown "$3:" "$root$1"
         try chmod 700 "$root$1"
     fi
     # etcd makes the log's directory itself, by a rename in the one above it.
     above=${2%/*}
     if [ -n "$2" ] && ! [ -d "$root$above" ]; then
         try directory "$root$above"
-        try chown "$3" "$root$above"
+        try chown "$3:" "$root$above"
     fi
 }
 

@@ -54,7 +54,8 @@ def _end_of_line(text: str, position: int) -> int:
 def _assignment(text: str, line: int, found: list[Assignment]) -> int:
     """Read one assignment, or a line that is none, and return where the next one may begin."""
     end = _end_of_line(text, line)
-    equals = text.find("=", line, end)
+    # The first character is the name's, whatever it is.
+    equals = text.find("=", line + 1, end)
     if equals < 0:
         return end
     name = text[line:equals].rstrip(_BLANK)

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from etcdplan.hosts.remote import env_file
 from etcdplan.hosts.remote.unit_text import Spanned, Word, decode, directives, split_words
 
-_VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
+_VARIABLE = re.compile(r"\$(?![{$])(.*)", re.DOTALL)
 _BRACED = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INLINE = re.compile(r"--?[A-Za-z0-9_-]+=\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PLACES = ("etc", "run", "usr/local/lib", "usr/lib", "lib")
 
@@ -113,7 +114,9 @@ class Service:
     def unit_environment(self, *, without: str = "") -> dict[str, Setting]:
         """Return what `Environment=` sets, before any environment file; `without` one of the unit's files."""
         entries = (word.partition("=") for word in self._words("Environment", without=without))
-        return {name: Setting(value, None) for name, equals, value in entries if equals}
+        return {
+            name: Setting(value, None) for name, equals, value in entries if equals and _NAME.fullmatch(name)
+        }
 
     def environment_files(self) -> list[tuple[str, bool]]:
         """Return the environment files, and whether each may be missing."""

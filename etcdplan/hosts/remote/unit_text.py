@@ -97,11 +97,10 @@ def _logical_lines(text: str) -> Iterator[Spanned]:
     for line in text.splitlines(keepends=True):
         start, position = position, position + len(line)
         body = line.rstrip("\n")
-        left = len(body) - len(body.lstrip(_BLANK))
-        if body[left : left + 1] in ("#", ";"):
+        if body.lstrip(_BLANK)[:1] in ("#", ";"):
             continue
-        chars += body[left:]
-        at += range(start + left, start + len(body))
+        chars += body
+        at += range(start, start + len(body))
         if _ends_escaped(chars):
             chars[-1] = " "
             continue

@@ -22,7 +22,7 @@ def test_sections_names_and_values() -> None:
 
 def test_continued_lines_and_comments_between_them() -> None:
     text = "[S]\nA=one \\\n# not this\n   two\\\n; nor this\nthree\nB=4\\\\\nC=5\\"
-    assert values(text) == [("S", "A", "one  two three"), ("S", "B", "4\\\\"), ("S", "C", "5")]
+    assert values(text) == [("S", "A", "one     two three"), ("S", "B", "4\\\\"), ("S", "C", "5")]
 
 
 @pytest.mark.parametrize("text", ["[S]\nwhat", "[S\n", "[S]\nA=\\\nb\nwhat\n"])

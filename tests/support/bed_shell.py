@@ -1,0 +1,29 @@
+"""A `Shell` on a host of the bed, past its sshd: the scripts meet real systemd, and nothing else is between."""
+
+from dataclasses import dataclass, field
+
+from etcdplan.hosts.shell import DEFAULT_LIMIT, Completed
+from tests.bed.host import Host
+
+
+@dataclass
+class BedShell:
+    """Implements `Shell`; `verbs` is what was asked of the host."""
+
+    host: Host
+    verbs: list[str] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        """The host's address."""
+        return self.host.address
+
+    def run(
+        self, script: str, *arguments: str, stdin: bytes = b"", timeout: float, limit: int = DEFAULT_LIMIT
+    ) -> Completed:
+        """Run a script as root."""
+        self.verbs.append(arguments[1])
+        done = self.host.exec(
+            "sh", "-c", script, "etcdplan", *arguments, stdin=stdin, timeout=timeout, check=False
+        )
+        return Completed(done.returncode, done.stdout.encode(), done.stderr)
