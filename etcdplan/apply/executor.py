@@ -171,7 +171,7 @@ class Executor:
         gone_since: float | None = None
         looks_since = self.clock.monotonic()
         while True:
-            state = look(self.observe, self.clock, looks_since)
+            state = look(self.observe, self.clock, looks_since, self.target.hosts())
             missing = _missing(planned.step, state)
             if missing is None:
                 return True
@@ -212,7 +212,7 @@ class Executor:
         What runs may never serve: an etcd that lost its data under a running supervisor, say, is no help to anybody.
         """
         try:
-            return ready(self.observe, self.clock)
+            return ready(self.observe, self.clock, self.target.hosts())
         except StoppedError:
             state = self.observe(PATIENCE)
             rule, step = propose(self.target, state)

@@ -1,6 +1,6 @@
 """Waiting until all that heals by itself has healed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from etcdplan.apply.clock import Clock
 from etcdplan.errors import StoppedError
@@ -17,16 +17,23 @@ COME_UP = 75.0
 LOOK = "Look at the cluster, mend the cause, then go on with: etcdplan apply --resume SPEC."
 
 
-def look(observe: Callable[[float], State], clock: Clock, since: float) -> State:
-    """Observe; whoever has not answered glances for a while is given more time, and then counts as hung."""
-    return observe(GLANCE if clock.monotonic() - since < PATIENCE else PATIENCE)
+def look(observe: Callable[[float], State], clock: Clock, since: float, rests_on: Collection[str]) -> State:
+    """Observe; whoever has not answered glances for a while is given more time, and then counts as hung.
+
+    A host that everything rests on and that was too slow for a glance is given that time at once.
+    """
+    if clock.monotonic() - since < PATIENCE:
+        state = observe(GLANCE)
+        if not any(state.hosts[host].unreachable for host in rests_on if host in state.hosts):
+            return state
+    return observe(PATIENCE)
 
 
-def ready(observe: Callable[[float], State], clock: Clock) -> State:
+def ready(observe: Callable[[float], State], clock: Clock, rests_on: Collection[str]) -> State:
     """Return the observed state once it is settled; hung processes are not waited for. Raises `StoppedError`."""
     began = clock.monotonic()
     while True:
-        state = look(observe, clock, began)
+        state = look(observe, clock, began, rests_on)
         settled = settle(state)
         if settled == state:
             return state

@@ -65,7 +65,7 @@ class Session:
                 else StaleError("The plan was refused when it was made.", hint=_AGAIN)
             )
         if not plan.steps and not plan.refusals and not approved.steps:
-            ready(self.observe, self.clock)
+            ready(self.observe, self.clock, self.target.hosts())
             return 0
         with self._locked(state) as lock:
             state, plan, now = self._planned()

@@ -1,0 +1,127 @@
+"""A fleet: hosts of the test bed with a spec about them, and etcdplan as a user calls it from outside."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from etcdplan.lab.binaries import etcd_binaries
+from tests.bed import DEPLOY, Bed
+from tests.bed.host import Host
+
+VERSION = "3.6.16"
+
+
+@dataclass
+class Done:
+    """What became of a command."""
+
+    code: int
+    out: str
+    err: str
+
+    def __str__(self) -> str:
+        return f"exit code {self.code}\n{self.out}\n{self.err}"
+
+
+@dataclass
+class Fleet:
+    """Bare hosts with etcd's binary and its user, and a runner that knows their keys."""
+
+    bed: Bed
+    directory: Path
+    user: str = DEPLOY
+    runners: int = 0
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    @contextmanager
+    def up(cls, directory: Path, hosts: int, *, version: str = VERSION) -> Iterator[Self]:
+        """Start hosts and make a CA."""
+        with Bed(bare=hosts) as bed:
+            for host in bed.hosts:
+                host.put("/usr/local/bin/etcd", etcd_binaries(version) / "etcd", 0o755)
+                host.exec("useradd", "--system", "etcd")
+            fleet = cls(bed, directory)
+            fleet.run("pki", "init", "--plain")
+            yield fleet
+
+    def host(self, number: int) -> Host:
+        """Return a host."""
+        return self.bed.host(number)
+
+    @property
+    def spec(self) -> Path:
+        """Where the spec is."""
+        return self.directory / "prod.yaml"
+
+    def write_spec(self, members: Iterable[int], *, version: str = VERSION, **etcd: str) -> None:
+        """Let the spec name these hosts; member N lives on host N."""
+        lines = "".join(f"    - {{name: member{n}, host: {self.host(n).address}}}\n" for n in members)
+        settings = "".join(f", {key}: {value}" for key, value in etcd.items())
+        self.spec.write_text(
+            "apiVersion: etcdplan/v1\nkind: EtcdCluster\nmetadata: {name: prod}\nspec:\n"
+            f"  etcd: {{version: {version}{settings}}}\n"
+            f"  access: {{ssh: {{user: {self.user}}}}}\n  members:\n{lines}"
+            "  tls:\n    ca: {certificate: pki/etcd-ca.crt, key: pki/etcd-ca.key}\n"
+            "    operator: {certificate: pki/operator.crt, key: pki/operator.key}\n"
+        )
+
+    def run(self, *arguments: str | Path, expect: int | None = 0, **environment: str) -> Done:
+        """Run etcdplan to its end."""
+        process = self.start(*arguments, **environment)
+        out, err = process.communicate(timeout=240)
+        done = Done(process.returncode, out, err)
+        assert expect is None or done.code == expect, done
+        return done
+
+    def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+        """Start etcdplan as the runner that there is now."""
+        config = self.directory / "ssh_config"
+        config.write_text(f"Host *\n  IdentityFile {self.bed.identity}\n  IdentitiesOnly yes\n")
+        return subprocess.Popen(
+            [sys.executable, "-m", "etcdplan", *map(str, arguments)],
+            cwd=self.directory,
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+                "HOME": str(self.directory),
+                "XDG_STATE_HOME": str(self.directory / f"runner{self.runners}"),
+                "ETCDPLAN_SSH_CONFIG": str(config),
+                "ETCDPLAN_KNOWN_HOSTS": str(self.bed.known_hosts),
+                **self.environment,
+                **environment,
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def apply(self, *, expect: int | None = 0, **environment: str) -> Done:
+        """Plan and apply."""
+        return self.run("apply", self.spec, "--auto-approve", expect=expect, **environment)
+
+    def resume(self, *, expect: int | None = 0) -> Done:
+        """Go on from another machine, which has only the spec, the keys and known_hosts."""
+        self.runners += 1
+        return self.run("apply", "--resume", self.spec, expect=expect)
+
+    def plan(self, *, expect: int | None = 0) -> str:
+        """Return what a plan says, on one line."""
+        return " ".join(self.run("plan", self.spec, expect=expect).out.replace("│", " ").split())
+
+    def settled(self, members: int) -> None:
+        """Check that nothing is left to do, and that all members serve."""
+        assert "No changes" in self.plan()
+        assert f"{members} of {members} voters serve" in self.run("status", self.spec).out
+
+
+def killed(done: Done) -> bool:
+    """Whether a command died of SIGKILL."""
+    return done.code == -signal.SIGKILL
