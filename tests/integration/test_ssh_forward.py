@@ -23,7 +23,7 @@ from tests.support.sshd import Runner, Sshd, free_address
 from tests.unit.transport.fake_etcd import FakeEtcd
 
 __all__ = ["runner", "server"]
-pytestmark = [pytest.mark.host, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.bed, pytest.mark.timeout(120)]
 
 
 @pytest.fixture

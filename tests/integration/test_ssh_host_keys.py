@@ -15,7 +15,7 @@ from tests.support.ssh_fixtures import runner, server
 from tests.support.sshd import OWN_USER, Runner, Sshd, keygen, make_key, public
 
 __all__ = ["runner", "server"]
-pytestmark = [pytest.mark.host, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.bed, pytest.mark.timeout(120)]
 
 
 @contextmanager

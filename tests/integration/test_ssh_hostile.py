@@ -15,7 +15,7 @@ from etcdplan.transport.ssh import SshHosts
 from etcdplan.transport.ssh_paramiko import paramiko
 from tests.support.sshd import Runner, free_address, make_key, public
 
-pytestmark = [pytest.mark.host, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.bed, pytest.mark.timeout(60)]
 
 
 class _Hostile(paramiko.ServerInterface):  # type: ignore[misc]

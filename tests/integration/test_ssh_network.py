@@ -17,7 +17,7 @@ from etcdplan.hosts.ports import HostUnreachable
 from etcdplan.transport.ssh import SshHosts
 from tests.support.sshd import Runner, Sshd, free_address
 
-pytestmark = [pytest.mark.host, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.bed, pytest.mark.timeout(60)]
 
 
 @contextmanager

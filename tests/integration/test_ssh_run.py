@@ -17,7 +17,7 @@ from tests.support.ssh_fixtures import runner, server
 from tests.support.sshd import Runner, Sshd
 
 __all__ = ["runner", "server"]
-pytestmark = [pytest.mark.host, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.bed, pytest.mark.timeout(120)]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.support.ssh_fixtures import runner, server
 from tests.support.sshd import Runner, Sshd, account, public
 
 __all__ = ["runner", "server"]
-pytestmark = [pytest.mark.host, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.bed, pytest.mark.timeout(120)]
 
 
 @contextmanager
