@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from etcdplan.hosts.remote.service import Machine, service
-from tests.bed.bed import Bed
-from tests.bed.host import Host
+from tests.bed import Bed, Host
 
-pytestmark = pytest.mark.host
+pytestmark = pytest.mark.bed
 
 CASES = 300
 DUMP = """#!/bin/sh

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from etcdplan.hosts.ports import HostOutcomeUnknown, HostUnreachable
 from etcdplan.hosts.shell import DEFAULT_LIMIT, Completed
-from tests.bed.host import Host
+from tests.bed import BedError, Host
 
 
 @dataclass
@@ -23,7 +24,12 @@ class BedShell:
     ) -> Completed:
         """Run a script as root."""
         self.verbs.append(arguments[1])
-        done = self.host.exec(
-            "sh", "-c", script, "etcdplan", *arguments, stdin=stdin, timeout=timeout, check=False
-        )
+        if not self.host.running:
+            raise HostUnreachable(f"{self.address} is off.")
+        try:
+            done = self.host.exec(
+                "sh", "-c", script, "etcdplan", *arguments, stdin=stdin, timeout=timeout, check=False
+            )
+        except BedError as error:
+            raise HostOutcomeUnknown(str(error)) from error
         return Completed(done.returncode, done.stdout.encode(), done.stderr)

@@ -1,8 +1,12 @@
 """Looking at a systemd host: in one request, without a trace, and never taking unknown for absent."""
 
 import base64
+import contextlib
 import os
 import re
+import socket
+import ssl
+import subprocess
 import time
 from pathlib import Path
 
@@ -225,3 +229,53 @@ def test_a_host_that_names_ever_more_files_ends(bench: Bench) -> None:
     bench.shell.shim("base64", shim.replace("/bin/cat", "/usr/bin/base64"))
     with pytest.raises(HostUnreachable, match="names ever more"):
         bench.host.inspect(timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("credentials", "answer", "ready"),
+    [
+        (True, "200", True),
+        (True, "500", False),
+        (False, "200", False),
+        (True, "401", True),
+        (True, "", False),
+    ],
+)
+def test_an_api_server_is_asked_with_its_hosts_certificate(
+    bench: Bench, tmp_path: Path, credentials: bool, answer: str, ready: bool
+) -> None:
+    made = ["-keyout", tmp_path / "key", "-out", tmp_path / "crt"]
+    command = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    subprocess.run([*command, "-subj", "/CN=x", "-days", "1", *made], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
+    context.load_verify_locations(tmp_path / "crt")
+    context.verify_mode = ssl.CERT_OPTIONAL
+    with socket.create_server(("127.7.7.9", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with (
+                connection,
+                contextlib.suppress(OSError),
+                context.wrap_socket(connection, server_side=True) as tls,
+            ):
+                asked = tls.recv(1000).startswith(b"GET /readyz ")
+                status = answer if tls.getpeercert(binary_form=True) else "403"
+                if asked and answer:
+                    tls.sendall(f"HTTP/1.1 {status} X\r\n\r\n{'x' * 10000}".encode())
+
+        flags = f"--etcd-servers=http://a:1 --bind-address=127.7.7.9 --secure-port={server.getsockname()[1]}"
+        if credentials:
+            bench.file("pki/crt", (tmp_path / "crt").read_text())
+            bench.file("pki/key", (tmp_path / "key").read_text())
+            flags += " --kubelet-client-certificate=/pki/crt --kubelet-client-key=/pki/key"
+        unit = f"[Service]\nExecStart=/usr/local/bin/kube-apiserver {flags}\n"
+        bench.file("etc/systemd/system/kube-apiserver-cp-1.service", unit)
+        bench.host.effects.start(bench.claim(), "apiserver/cp-1")
+        serving = bench.in_thread(serve)
+        process = bench.host.inspect(timeout=10).api_servers["cp-1"].process.get()
+        serving.done()
+    assert process is not None
+    assert process.settings == {"etcd-servers": "http://a:1"}
+    assert process.answering == ready
