@@ -55,8 +55,9 @@ class HostReport:
     """What files and processes say. `record` is the raw content of the host's record, `trust` of its CA bundle.
 
     `leafs` has an entry for every directory of the host's PKI. `started` of processes is unix seconds on the
-    controller's clock. `free_bytes` is the space left for data, or None. `clock_ahead` is by how many seconds the host's
-    clock is ahead of the controller's, None when it is the same one; `boot_id` is new with every boot of a real machine.
+    controller's clock. `free_bytes` is the space left for data, or None. `clock_ahead` is by how many seconds the
+    host's clock is ahead of the controller's, None when it is the same one; `boot_id` is new with every boot of a real
+    machine.
     """
 
     etcd: Unit

@@ -10,10 +10,10 @@ shift 2
 state=$root/var/lib/etcdplan
 claim=
 
-# Every line of the answer begins with the nonce: what a login shell or sudo prints is not taken for one.
-printf '\n'
+# Every part of the answer begins with the nonce: what a login shell or sudo prints is not taken for one. What is
+# printed behind it, up to the next one, is its content.
 say() {
-    printf '%s %s\n' "$nonce" "$*"
+    printf '\n%s %s\n' "$nonce" "$*"
 }
 
 # answer RESULT [TEXT-IN-BASE64]: the last line; what was claimed is noted first.

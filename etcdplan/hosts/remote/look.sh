@@ -14,41 +14,31 @@ for argument in "$@"; do
     esac
 done
 
-# section KIND NAME COMMAND...: what the command prints.
-section() {
-    kind=$1 name=$2
-    shift 2
-    if out=$("$@" 2>/dev/null | base64 -w 0) && [ -n "$out" ]; then
-        say "$kind $out $name"
-    else
-        say "$kind - $name"
-    fi
+trouble() {
+    say trouble
+    printf '%s' "$1"
 }
 
-# files FILE...: mode, owner, time of change and content of those that are there; what is large is not read.
+# files FILE...: size, time of change, mode, owner and content of those that are there; what is large is not read.
 files() {
-    say "asked $(encoded "$(printf '%s\n' "$@")")"
+    say asked
+    printf '%s\n' "$@"
     # shellcheck disable=SC2046 # one file a line
     listed=$(IFS=$newline && set -f && stat -L -c '%s %Y %a %u:%g %F:%n' -- $(printf "$root%s\n" "$@") 2>&1)
     while IFS= read -r line; do
+        name=${line#*:*:}
         case $line in
-        '' | *': No such file or directory' | *': Not a directory') continue ;;
-        *' regular file:'* | *' regular empty file:'*) ;;
-        *)
-            say "trouble $(encoded "$line")"
-            continue
+        '' | *': No such file or directory' | *': Not a directory') ;;
+        *' regular file:'* | *' regular empty file:'*)
+            if [ "${line%% *}" -gt 262144 ]; then
+                trouble "${name#"$root"}: larger than 256 KiB"
+            else
+                say "file ${line%% regular*} ${name#"$root"}"
+                cat "$name"
+            fi
             ;;
+        *) trouble "$line" ;;
         esac
-        name=${line#*:*:} size=${line%% *} about=${line#* }
-        about=${about%% regular*}
-        content=
-        if [ "$size" -gt 262144 ]; then
-            say "trouble $(encoded "${name#"$root"}: larger than 256 KiB")"
-        elif content=$(base64 -w 0 "$name" 2>&1); then
-            say "file ${content:--} $about ${name#"$root"}"
-        else
-            say "trouble $(encoded "$content")"
-        fi
     done <<END
 $listed
 END
@@ -86,9 +76,11 @@ process() {
     # shellcheck disable=SC2086 # fields
     set -- "$1" "$2" ${stat##*")"}
     set +f
-    say "process $2 $3 ${22} $(encoded "$(readlink "$root/proc/$2/exe")") $1"
-    section cmdline "$1" cat "$root/proc/$2/cmdline"
-    section environ "$1" grep -az '^ETCD_' "$root/proc/$2/environ"
+    say "process $2 $3 ${22} $1 $(readlink "$root/proc/$2/exe")"
+    say "cmdline $1"
+    cat "$root/proc/$2/cmdline"
+    say "environ $1"
+    grep -az '^ETCD_' "$root/proc/$2/environ"
     case $1 in kube-apiserver*) ready "$1" "$2" ;; esac
 }
 
@@ -118,25 +110,38 @@ END
     fi
     unit=$1
     shift
-    status=$(printf 'GET /readyz HTTP/1.0\r\n\r\n' |
-        timeout 2 openssl s_client -quiet -connect "$address:$port" "$@" 2>/dev/null | head -n 1)
-    say "ready $(encoded "$status") $unit"
+    say "ready $unit"
+    printf 'GET /readyz HTTP/1.0\r\n\r\n' |
+        timeout 2 openssl s_client -quiet -connect "$address:$port" "$@" 2>/dev/null | head -n 1
 }
 
-# data DIRECTORY: what etcd would find there.
+# data DIRECTORY: what is in it, and the heads of the newest segments of a log there.
 data() {
     place=$root$1
     if ! [ -e "$place" ] && ! [ -L "$place" ]; then
         say "nothing $1"
-    elif ! [ -d "$place" ]; then
-        say "trouble $(encoded "$1: not a directory")"
-    elif list=$(ls -A "$place" 2>&1); then
-        say "names $(printf '%s' "$list" | head -c 16384 | base64 -w 0) $1"
-    else
-        say "trouble $(encoded "$1: $list")"
+        return
     fi
-    for segment in $(cd "$place" 2>/dev/null && ls -r | grep '\.wal$' | head -n 4); do
-        section head "$1/$segment" head -c 4096 "$place/$segment"
+    if ! [ -d "$place" ]; then
+        trouble "$1: not a directory"
+        return
+    fi
+    if ! list=$(ls -A "$place" 2>&1); then
+        trouble "$1: $list"
+        return
+    fi
+    say "names $1"
+    printf '%.16384s' "$list"
+    about=$1
+    set -- "$place"/*.wal
+    while [ $# -gt 4 ]; do
+        shift
+    done
+    for segment in "$@"; do
+        if [ -e "$segment" ]; then
+            say "head $about/${segment##*/}"
+            head -c 4096 "$segment"
+        fi
     done
 }
 
@@ -148,9 +153,21 @@ free() {
     say "free $(stat -f -c '%a %S' "${place:-/}" 2>/dev/null) $1"
 }
 
-# words PATTERN...: the paths in the units and environment files that follow it; more than are needed do no harm.
-paths_after() {
-    printf '%s\n' "$texts" | sed -n "s/.*\($1\)[=: ][\"' ]*-\{0,1\}\(\/[^\"' \\\\]*\).*/\2/p"
+# named FILE...: the paths that units, environment files and etcd's configuration name, each behind a letter for what
+# it is; more than are needed do no harm.
+named() {
+    value="[=: ][\"' ]*-\{0,1\}\(/[^\"' \\\\]*\).*"
+    (IFS=$newline && set -f && sed -n -e "h; s:.*EnvironmentFile$value:E \1:p" \
+        -e "g; s:.*\(config-file\|ETCD_CONFIG_FILE\)$value:C \2:p" \
+        -e "g; s:.*\(data-dir\|ETCD_DATA_DIR\)$value:D \2:p" \
+        -e "g; s:.*\(wal-dir\|ETCD_WAL_DIR\)$value:W \2:p" -- $(printf "$root%s\n" "$@") 2>/dev/null)
+}
+
+# only LETTER: of what is named.
+only() {
+    for entry in $paths; do
+        case $entry in "$1 "*) printf '%s\n' "${entry#??}" ;; esac
+    done
 }
 
 say "now $(date +%s.%N)"
@@ -177,35 +194,34 @@ done
 
 # shellcheck disable=SC2086 # one a line
 if shown=$(timeout 5 systemctl show -p Id,LoadState,ActiveState,MainPID,Result,User $services 2>&1); then
-    say "show $(encoded "$shown")"
+    say show
+    printf '%s' "$shown"
 else
-    say "trouble $(encoded "systemctl: ${shown:-no answer}")"
+    trouble "systemctl: ${shown:-no answer}"
     shown=
 fi
 
 # What the units name: environment files, then configuration files, then directories.
-texts=
+paths= environments= configs=
 if [ -n "$units" ]; then
-    # shellcheck disable=SC2046 # one file a line
-    texts=$(cat -- $(printf "$root%s\n" $units) 2>/dev/null)
+    paths=$(named $units)
 fi
-environments=
-for path in $(paths_after EnvironmentFile); do
+for path in $(only E); do
     for unit in $services; do
         full=${unit%.service} name=$path
         case $path in *%[pN]*) name=${path%%\%[pN]*}$full${path#*\%[pN]} ;; esac
-        environments=$environments$newline$name
+        case $newline$environments$newline in
+        *"$newline$name$newline"*) ;;
+        *) environments=$environments$newline$name ;;
+        esac
     done
 done
-environments=$(printf '%s\n' "$environments" | sort -u)
 if [ -n "$environments" ]; then
-    # shellcheck disable=SC2046 # one file a line
-    texts=$texts$newline$(cat -- $(printf "$root%s\n" $environments) 2>/dev/null)
+    paths=$paths$newline$(named $environments)
 fi
-configs=$(paths_after 'config-file\|ETCD_CONFIG_FILE')
+configs=$(only C)
 if [ -n "$configs" ]; then
-    # shellcheck disable=SC2046 # one file a line
-    texts=$texts$newline$(cat -- $(printf "$root%s\n" $configs) 2>/dev/null)
+    paths=$paths$newline$(named $configs)
 fi
 # shellcheck disable=SC2086 # one file a line
 files $units $environments $configs $more "/etc/systemd/system/$etcd_unit" /etc/etcdplan/pki/ca.crt /var/lib/etcdplan/record.json
@@ -238,23 +254,26 @@ for leaf in "$pki"/*/; do
     # Entered once, so that both files are of one pair though another one is swapped in just now.
     if cd -P "$leaf" 2>/dev/null; then
         if [ -e tls.crt ]; then
-            section certificate "$name" head -c 65536 tls.crt
+            say "certificate $name"
+            head -c 65536 tls.crt
         else
-            say "certificate absent $name"
+            say "no-certificate $name"
         fi
-        section public-key "$name" openssl pkey -in tls.key -passin pass: -pubout
+        say "public-key $name"
+        openssl pkey -in tls.key -passin pass: -pubout 2>/dev/null
     fi
 done
 cd /
 
-IFS=$newline
-for directory in $(printf '%s\n' $directories $(paths_after 'data-dir\|ETCD_DATA_DIR') | sort -u); do
+logs=$(only W)
+seen=
+for directory in $directories $(only D) $logs; do
+    case $newline$seen$newline in *"$newline$directory$newline"*) continue ;; esac
+    seen=$seen$newline$directory
     data "$directory"
+    case $newline$logs$newline in *"$newline$directory$newline"*) continue ;; esac
     data "$directory/member/wal"
     free "$directory"
-done
-for directory in $(paths_after 'wal-dir\|ETCD_WAL_DIR' | sort -u); do
-    data "$directory"
 done
 
 # Programs that no unit has started.
@@ -263,8 +282,8 @@ for stat in "$root"/proc/[0-9]*/stat; do
     case $line in *' (etcd) '* | *' (kube-apiserver) '*)
         name=${line#*(} pid=${line%% *}
         say "program $pid ${name%%)*}"
-        section cmdline "$pid" cat "$root/proc/$pid/cmdline"
-        section environ "$pid" grep -az '^ETCD_' "$root/proc/$pid/environ"
+        say "cmdline $pid"
+        cat "$root/proc/$pid/cmdline"
         ;;
     esac
 done

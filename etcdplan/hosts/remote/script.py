@@ -1,8 +1,8 @@
 """Running etcdplan's own scripts on a host, and reading their answers.
 
-A script is sent with every request, so that nothing of it is kept on a host. Its answer is lines that begin with a
-nonce; whatever else comes on stdout (a login shell's greeting, sudo's lecture) is left out. The last line says how it
-went. An answer without one is no answer.
+A script is sent with every request, so that nothing of it is kept on a host. Its answer is parts that begin with a
+nonce on a line of its own; what comes before (a login shell's greeting, sudo's lecture) is left out. The last part says
+how it went. An answer without one is no answer.
 """
 
 import base64
@@ -26,11 +26,14 @@ _LONGEST = 400
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a script answered: a word for how it went, its text still in base64, and the lines before."""
+    """What a script answered: a word for how it went, its text still in base64, and the parts before.
+
+    A part is a line and its content, byte for byte.
+    """
 
     result: str
     encoded: str
-    lines: tuple[str, ...]
+    parts: tuple[tuple[str, bytes], ...]
 
     @property
     def content(self) -> bytes:
@@ -115,14 +118,14 @@ def refused(address: str, answer: Answer) -> HostRefused:
 
 
 def _answer(address: str, nonce: str, done: Completed) -> Answer:
-    marked = f"{nonce} ".encode()
-    lines = [line[len(marked) :] for line in done.stdout.split(b"\n") if line.startswith(marked)]
-    texts = [line.decode(errors="replace") for line in lines]
-    result, _, encoded = texts[-1].partition(" ") if texts else ("", "", "")
-    if result not in _RESULTS + _FAILURES or not done.stdout.endswith(b"\n"):
+    _, *found = done.stdout.split(f"\n{nonce} ".encode())
+    split = [part.partition(b"\n") for part in found]
+    parts = [(line.decode(errors="replace"), content) for line, _, content in split]
+    result, _, encoded = parts[-1][0].partition(" ") if parts else ("", "", "")
+    if result not in _RESULTS + _FAILURES or not split[-1][1]:
         said = readable(done.stderr.encode()) or f"status {done.status}"
         raise HostOutcomeUnknown(
             f"Host {address} did not answer as expected: {said}.",
             hint="A managed host needs sh, coreutils, flock, openssl and systemd.",
         )
-    return Answer(result, encoded.strip(), tuple(texts[:-1]))
+    return Answer(result, encoded.strip(), tuple(parts[:-1]))

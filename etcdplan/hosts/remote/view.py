@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from etcdplan.hosts.remote.script import Answer, decoded, readable
+from etcdplan.hosts.remote.script import Answer, readable
 from etcdplan.hosts.remote.service import Machine, Service, service
 from etcdplan.hosts.remote.unit_text import decode
 
@@ -116,11 +116,11 @@ def parse(answer: Answer) -> View:
     sections: dict[tuple[str, str], bytes] = {}
     started: dict[str, tuple[int, str, int, str]] = {}
     ready: dict[str, str] = {}
-    for line in answer.lines:
+    for line, content in answer.parts:
         kind, _, rest = line.partition(" ")
         words = rest.split(" ")
         match kind:
-            case "gone" | "leaf":
+            case "gone":
                 pass
             case "now":
                 view.now = float(rest)
@@ -129,34 +129,34 @@ def parse(answer: Answer) -> View:
                 view.uptime = float(uptime)
                 view.machine = Machine(hostname, machine_id.strip("-"), boot)
             case "asked":
-                view.asked |= set(decoded(rest).decode(errors="replace").split("\n"))
+                view.asked |= set(content.decode(errors="replace").split("\n"))
             case "trouble":
-                view.trouble.append(readable(decoded(rest)))
+                view.trouble.append(readable(content))
             case "file":
-                content, changed, mode, owner, path = rest.split(" ", 4)
-                view.files[path] = HostFile(_part(content), mode, owner, int(changed))
+                size, changed, mode, owner, path = rest.split(" ", 4)
+                if len(content) == int(size):
+                    view.files[path] = HostFile(content, mode, owner, int(changed))
+                else:
+                    view.trouble.append(f"{readable(path.encode())}: cannot be read as a whole")
             case "show":
-                view.units = _shown(decoded(rest).decode(errors="replace"))
+                view.units = _shown(content.decode(errors="replace"))
             case "process":
-                pid, state, start, program, unit = words
-                started[unit] = int(pid), state, int(start), decoded(program).decode(errors="replace")
+                pid, state, start, unit, program = rest.split(" ", 4)
+                started[unit] = int(pid), state, int(start), program
             case "cmdline" | "environ" | "public-key":
-                content, name = rest.split(" ", 1)
-                sections[kind, name] = _part(content)
+                sections[kind, rest] = content
             case "certificate":
-                content, name = rest.split(" ", 1)
-                view.leafs[name] = (None if content == "absent" else _part(content)), b""
+                view.leafs[rest] = content, b""
+            case "no-certificate":
+                view.leafs[rest] = None, b""
             case "ready":
-                content, unit = words
-                ready[unit] = readable(_part(content))
+                ready[rest] = readable(content)
             case "names":
-                content, path = rest.split(" ", 1)
-                view.names[path] = [n for n in _part(content).decode(errors="replace").split("\n") if n]
+                view.names[rest] = [n for n in content.decode(errors="replace").split("\n") if n]
             case "nothing":
                 view.names[rest] = None
             case "head":
-                content, path = rest.split(" ", 1)
-                view.heads[path] = _part(content)
+                view.heads[rest] = content
             case "free":
                 blocks, size, path = rest.split(" ", 2)
                 if blocks:
@@ -185,10 +185,6 @@ def parse(answer: Answer) -> View:
         if pid not in ours
     }
     return view
-
-
-def _part(text: str) -> bytes:
-    return b"" if text == "-" else decoded(text)
 
 
 def _strings(content: bytes) -> list[str]:
