@@ -1,14 +1,18 @@
 """The main job, shown: a cluster from nothing, a failure under load, a plan, an apply, and nothing lost."""
 
+import fcntl
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etcdplan.cli.cluster import connect, load
-from etcdplan.cli.output import colored, result, width
+from etcdplan.cli.output import colored, progress, result, width
 from etcdplan.cli.session import session_of, with_failpoints
-from etcdplan.errors import RefusedError
+from etcdplan.errors import OutcomeUnknownError, RefusedError, StoppedError
 from etcdplan.planner.document import to_document
 from etcdplan.planner.unroll import unroll
 from etcdplan.render.text import plan_text
@@ -38,15 +42,36 @@ def converge(spec: Path, *, show_plan: bool) -> int:
 
 
 def run_demo(version: str, etcd_dir: Path | None, *, keep: bool) -> int:
-    """Run the demonstration; 0 when every acknowledged write was read back, else 1."""
+    """Run the demonstration; 0 when every acknowledged write was read back, else 1.
+
+    Raises `LabError` when there is a lab of its name that is not what a killed demonstration left.
+    """
+    with _alone():
+        _clear()
+        try:
+            lost = _show(version, etcd_dir, keep=keep)
+        except (StoppedError, OutcomeUnknownError) as error:
+            if not keep:
+                error.hint = "The demonstration was ended, and its lab is removed."
+            raise
+        except KeyboardInterrupt:
+            if not keep:
+                progress("The demonstration ends here; its lab is removed.")
+            raise
+        finally:
+            if not keep:
+                _clear()
+    return 1 if lost else 0
+
+
+def _show(version: str, etcd_dir: Path | None, *, keep: bool) -> int:
+    """Run the demonstration and return how many acknowledged writes were lost."""
     from etcdplan.cli.lab import make
-    from etcdplan.lab.directory import LabDirectory
-    from etcdplan.lab.processes import break_member, destroy
+    from etcdplan.lab.processes import break_member
     from etcdplan.lab.writers import WRITERS
 
-    destroy(LabDirectory.named(NAME))
+    made = make(NAME, 3, version, etcd_dir, demo=True)
     try:
-        made = make(NAME, 3, version, etcd_dir)
         _title(f"1. Three members of etcd {version} with TLS, from nothing")
         converge(made.spec, show_plan=True)
         writers = _writers(made)
@@ -68,11 +93,45 @@ def run_demo(version: str, etcd_dir: Path | None, *, keep: bool) -> int:
             f"slowest write        {report.slowest:.2f} s"
         )
     finally:
-        if not keep:
-            destroy(LabDirectory.named(NAME))
+        if keep:
+            made.write_file(replace(made.file(), demo=False))
     if keep:
         result(f"\nThe lab stays: etcdplan plan {made.spec}; etcdplan lab down {NAME}")
-    return 1 if lost else 0
+    return lost
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep another demonstration of this user from taking this one's lab for one that was left behind."""
+    from etcdplan.lab.directory import lab_home
+    from etcdplan.lab.errors import LabError
+
+    home = lab_home()
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (home / ".demo").open("w") as file:
+        try:
+            # Unlike flock, it does not pass on to what is forked, and outlives nobody.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError(
+                "A demonstration is under way already.", hint="Wait until it has ended, or end it."
+            ) from None
+        yield
+
+
+def _clear() -> None:
+    """Remove what a demonstration left; raise `LabError` for a lab that somebody made, or kept."""
+    from etcdplan.lab.directory import LabDirectory
+    from etcdplan.lab.errors import LabError
+    from etcdplan.lab.processes import destroy
+
+    lab = LabDirectory.named(NAME)
+    # Hosts are made last: without any there is nothing to lose.
+    if lab.host_roots() and not lab.file().demo:
+        raise LabError(
+            f"There is a lab {NAME!r} already: {lab.path}.", hint=f"`etcdplan lab down {NAME}` removes it."
+        )
+    destroy(lab)
 
 
 def _writers(made: "LabDirectory") -> "Writers":

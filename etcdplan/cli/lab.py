@@ -98,6 +98,7 @@ def make(
     *,
     plaintext: bool = False,
     api_servers: int = 0,
+    demo: bool = False,
 ) -> "LabDirectory":
     """Get the programs and make the directories of a lab; nothing runs in it yet."""
     from etcdplan.lab.apiserver_binary import kube_apiserver
@@ -113,6 +114,7 @@ def make(
         plaintext=plaintext,
         api_servers=api_servers,
         kube_apiserver=program,
+        demo=demo,
     )
 
 
@@ -120,11 +122,21 @@ def make(
 def down(name: LabName = "lab") -> int:
     """End all processes of a lab, also of a half-made one, and remove its directory."""
     from etcdplan.lab.directory import LabDirectory
+    from etcdplan.lab.errors import LabError
     from etcdplan.lab.processes import destroy
 
-    destroy(LabDirectory.named(name))
+    place = LabDirectory.named(name)
+    if not destroy(place):
+        raise LabError(f"There is no lab {name!r} in {place.path.parent}.", hint=_there_are())
     result(f"The lab {name} is gone.")
     return 0
+
+
+def _there_are() -> str:
+    from etcdplan.lab.directory import LabDirectory
+
+    names = ", ".join(lab.name for lab in LabDirectory.all())
+    return f"There are: {names}." if names else "There is none at all."
 
 
 @app.command("status")

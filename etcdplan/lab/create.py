@@ -26,7 +26,7 @@ _SPEC = """\
 #
 #   etcdplan plan {spec}
 #   etcdplan apply {spec}
-#   etcdplan lab status {name}
+#   etcdplan lab status
 #   etcdplan lab break {member} --lab {name}
 #   etcdplan lab down {name}
 #
@@ -68,12 +68,13 @@ def create(
     plaintext: bool = False,
     api_servers: int = 0,
     kube_apiserver: Path | None = None,
+    demo: bool = False,
 ) -> LabDirectory:
     """Make a lab and return it; nothing runs in it yet.
 
     `etcd_dir` holds an etcd of that version (see `binaries.etcd_binaries`), `kube_apiserver` is the program that API
-    servers run. Raises `LabError` for a lab that exists, and when it cannot be made; what was made of it is removed
-    by `teardown.destroy`.
+    servers run; `demo` marks the lab as one to throw away. Raises `LabError` for a lab that exists, and when it cannot
+    be made; what was made of it is removed by `processes.destroy`.
     """
     if not 1 <= members <= MAX_MEMBERS:
         raise LabError(f"A lab has 1 to {MAX_MEMBERS} members, not {members}.")
@@ -95,7 +96,7 @@ def create(
                 ) from None
             network = free_network(lab)
             program = str(kube_apiserver.absolute()) if kube_apiserver else None
-            lab.write_file(LabFile(name, network, {version: str(etcd_dir.absolute())}, program))
+            lab.write_file(LabFile(name, network, {version: str(etcd_dir.absolute())}, program, demo=demo))
         make_directory(lab.hosts)
         hosts = [f"{network}.{number}" for number in range(1, MAX_MEMBERS + 1)]
         for address in hosts:

@@ -34,7 +34,8 @@ def lab_home() -> Path:
 class LabFile:
     """What `lab.json` says. `network` is the first three numbers of the addresses.
 
-    `etcd` has a directory of binaries for each version; `kube_apiserver` is a program, or None.
+    `etcd` has a directory of binaries for each version; `kube_apiserver` is a program, or None. `demo` marks a lab that
+    nobody asked to keep: the next demonstration removes it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class LabFile:
     etcd: Mapping[str, str]
     kube_apiserver: str | None
     format: int = 1
+    demo: bool = False
 
 
 @dataclass(frozen=True, slots=True)

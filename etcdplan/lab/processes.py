@@ -101,18 +101,22 @@ def end_processes(lab: LabDirectory) -> int:
     return _kill_all(lambda value: value.startswith(f"{lab.hosts}/"))
 
 
-def destroy(lab: LabDirectory) -> None:
-    """End everything that runs in a lab and remove it, whole or half; raise `LabError` when something is left."""
+def destroy(lab: LabDirectory) -> bool:
+    """End everything that runs in a lab and remove it, whole or half; return whether there was anything.
+
+    Raises `LabError` when something is left.
+    """
     if lab.path.is_symlink():
         raise LabError(f"{lab.path} is a link and no lab; it is left alone.")
-    end_processes(lab)
+    ended = end_processes(lab)
     try:
         # rmtree follows no links.
         shutil.rmtree(lab.path)
     except FileNotFoundError:
-        pass
+        return ended > 0
     except OSError as error:
         raise LabError(f"{lab.path} cannot be removed: {error}.") from error
+    return True
 
 
 def _kill_all(ours: Callable[[str], bool]) -> int:

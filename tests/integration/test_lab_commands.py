@@ -66,4 +66,21 @@ def test_what_a_killed_lab_leaves_is_cleaned(lab: Lab, step: int) -> None:
     assert "There is a lab 'demo' already" in lab.run("lab", "up", lab.name, expect=1).err
     lab.run("lab", "down", lab.name)
     check_gone(lab)
-    lab.run("lab", "down", lab.name)
+    assert "There is no lab 'demo'" in lab.run("lab", "down", lab.name, expect=1).err
+
+
+def test_what_a_killed_demo_leaves_is_cleaned(lab: Lab) -> None:
+    command = lab.start("lab", "demo")
+    command.wait_for("[12/")
+    busy = lab.run("lab", "demo", expect=1)
+    assert "under way already" in busy.err
+    os.killpg(command.process.pid, signal.SIGKILL)
+    command.end(expect=-signal.SIGKILL)
+    assert lab.processes()
+    again = lab.start("lab", "demo")
+    again.wait_for("[12/")
+    again.process.send_signal(signal.SIGINT)
+    stopped = again.end(expect=6)
+    assert "its lab is removed" in stopped.err
+    assert "--resume" not in stopped.err
+    check_gone(lab)
