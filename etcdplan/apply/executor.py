@@ -184,7 +184,9 @@ class Executor:
                 gone_since = None
             for address in _failing(planned.step, state):
                 raise StoppedError(
-                    f"{address} ends again and again.", hint=f"Read its log on the host. {LOOK}"
+                    f"{address} ends again and again.",
+                    hint="Read its log on the host. If the spec is to blame, correct it, then plan and apply it. "
+                    f"Otherwise: {LOOK}",
                 )
             self._waiting(planned, began, what)
 

@@ -107,8 +107,19 @@ class View:
         if data.member_id != member.id:
             return "its data belongs to an earlier member"
         if host.etcd.failing and not host.full and self.runs_as_wanted(wanted) and self.quorum.holds:
-            return "it ends again and again on its own data"
+            return "it ends again and again on its own data" if self.settings_work else None
         return None
+
+    @cached_property
+    def settings_work(self) -> bool:
+        """Whether a member serves with the spec's settings: then these are not why another one fails."""
+        for url, wanted in self.target.members.items():
+            member = self.listed.members.get(url) if self.listed else None
+            process = self.state.host(wanted.host).etcd.process.value
+            serves = member is not None and member.serving
+            if serves and process is not None and steady(process.settings) == wanted.settings:
+                return True
+        return False
 
     def runs_as_wanted(self, wanted: MemberTarget) -> bool:
         """Whether the settings on disk are the spec's and the certificates are in order."""

@@ -13,6 +13,10 @@ from etcdplan.model.quorum import quorum
 from etcdplan.model.state import Data, Host, Member, Membership, Settings, State, Unit, host_of
 
 
+COMES_UP = 75
+"""Seconds after its start in which an etcd answers when a majority runs; one that is older does not by time alone."""
+
+
 def lose(state: State) -> State:
     """Return the state without what an effect just made impossible."""
     return _follow(state, gains=False)
@@ -137,7 +141,8 @@ def _api_servers(state: State, clients: frozenset[str], *, gains: bool) -> State
 def _appear(state: State) -> State:
     """A cluster nobody could be asked about answers once a quorum of its members runs.
 
-    Not so when all that run have answered already, and do not agree: time alone does not heal that.
+    Not so when all that run have answered already, and do not agree, or have had the time to answer: time alone does not
+    heal that.
     """
     if state.membership.value is not None:
         return state
@@ -151,7 +156,7 @@ def _appear(state: State) -> State:
     }
     if not quorum(replace(candidate, members=running)).holds:
         return state
-    if all(has_answered(state, url) for url, member in running.items() if member.serving):
+    if all(has_answered(state, url) or _is_old(state, url) for url, m in running.items() if m.serving):
         return state
     silent = {url: replace(member, serving=False) for url, member in candidate.members.items()}
     return replace(state, membership=Fact(replace(candidate, members=silent)))
@@ -173,6 +178,12 @@ def has_answered(state: State, peer_url: str) -> bool:
     host = state.hosts.get(host_of(peer_url))
     process = host.etcd.process.value if host else None
     return process is not None and process.answering
+
+
+def _is_old(state: State, peer_url: str) -> bool:
+    host = state.hosts.get(host_of(peer_url))
+    process = host.etcd.process.value if host else None
+    return process is not None and process.started > 0 and state.now - process.started > COMES_UP
 
 
 def _founded(state: State) -> Membership | None:

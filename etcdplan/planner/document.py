@@ -1,7 +1,7 @@
 """A plan as a JSON document: safe to publish, bound to the spec and to what was seen.
 
-`digest` is what a reviewer approves: kinds, subjects, parameters and preconditions of the steps, and the spec's digest;
-no reasons, times, leaders or allocated IDs, so that the same plan made again compares equal. `checksum` covers the
+`digest` is what a reviewer approves: kinds, subjects, parameters, preconditions and restarts of the steps, and the spec's
+digest; no reasons, times, leaders or allocated IDs, so that the same plan made again compares equal. `checksum` covers the
 whole document.
 """
 
@@ -168,6 +168,7 @@ def _step(plan: Plan, planned: PlannedStep, cluster_id: str) -> dict[str, Any]:
         "params": dict(step.params()),
         "preconditions": {
             "cluster": cluster_id,
+            **({"authority": plan.target.ca} if plan.target.ca else {}),
             "voters": before.voters,
             "healthy": before.healthy,
             **dict(_data_set_aside(planned)),
@@ -209,7 +210,7 @@ def _reason(plan: Plan, planned: PlannedStep) -> str:
 
 def digest_of(spec_digest: str, steps: list[dict[str, Any]]) -> str:
     """Return the digest of a plan; within a group the order of steps may follow the leader, so it does not count."""
-    keys = ("id", "kind", "subject", "params", "preconditions", "group")
+    keys = ("id", "kind", "subject", "params", "preconditions", "restarts", "group")
     approved = sorted(
         ({key: step[key] for key in keys} for step in steps), key=lambda s: (s["group"], s["id"])
     )

@@ -68,6 +68,9 @@ class Bench:
         """Go on in a new lab, whatever state a failure has left, as if the scenario had come to its end."""
         crashes = self.begin(BOOTSTRAP)
         self.lab.apply(crashes.spec)
+        if REPLACEMENT in self.undisturbed:
+            # What the others are compared with has this history.
+            self.lab.apply(self.begin(REPLACEMENT).spec)
         if scenario == SCALE_UP:
             self.lab.apply(self.five())
 

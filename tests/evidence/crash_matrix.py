@@ -159,6 +159,9 @@ def main() -> None:
             for boundary in matrix.left(REPLACEMENT):
                 matrix.run(REPLACEMENT, boundary)
         if SCALE_UP in given.scenarios:
+            # The first round also brings records up to date that an earlier scenario left behind.
+            for scenario in (SCALE_UP, SCALE_DOWN):
+                matrix.run(scenario, None)
             up = matrix.left(SCALE_UP)
             down = matrix.left(SCALE_DOWN)
             for one, other in zip_longest(up, down):

@@ -154,6 +154,13 @@ def refused_disk_full() -> Case:
 
 
 @case
+def refused_bad_settings() -> Case:
+    """The first member that got a new flag does not start with it: the flag is to blame and not the data."""
+    spec = spec_of(members(1, 2, 3), extraArgs={"max-txn-opps": "9"})
+    return spec, failing(done(spec, running(spec_of(members(1, 2, 3))), 1), "10.0.0.2")
+
+
+@case
 def refused_no_room() -> Case:
     """A member's disk was emptied and what it lost it on is full: nothing is removed before there is room."""
     state = disk_gone(running(THREE), "10.0.0.2")

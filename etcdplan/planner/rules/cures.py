@@ -27,6 +27,8 @@ def start_members(view: View) -> Step | Refusal | None:
                     f"etcd of {wanted.name} on {wanted.host} ends again and again, and no space",
                     "start it, and plan again. Its data is good as far as can be seen; it is not replaced.",
                 )
+            if view.state.membership.value is not None and view.quorum.holds and not view.settings_work:
+                return _bad_settings(wanted)
             continue
         if process is None or process.hung:
             return view.etcd(wanted)
@@ -45,6 +47,17 @@ def room_for_data(view: View) -> Refusal | None:
                 wanted, f"{wanted.name} shall come to {wanted.host}, and no space", "and plan again."
             )
     return None
+
+
+def _bad_settings(wanted: MemberTarget) -> Refusal:
+    return Refusal(
+        "does-not-start",
+        f"member/{wanted.name}",
+        f"etcd of {wanted.name} on {wanted.host} ends again and again with the settings of the spec, and no other "
+        "member runs with these.",
+        "Read its log there; it names a flag that etcd does not take, say. Correct the spec, then plan and apply it: "
+        "its data is kept.",
+    )
 
 
 def _full(wanted: MemberTarget, who: str, then: str) -> Refusal:

@@ -27,6 +27,15 @@ def quorum_lost(view: View) -> Refusal | None:
             "Read the logs of etcd on the hosts. If a majority has lost its data, restore a backup.",
         )
     voters = sorted(listed.voters(), key=lambda voter: voter.name or voter.peer_url)
+    if all(_waits(view, voter) for voter in voters):
+        return Refusal(
+            "nobody-answers",
+            "cluster",
+            "The etcds of all members run, and none of them answers etcdplan.",
+            "Is the operator's certificate of the spec's CA, and are etcd's client ports open to the runner? "
+            "If so, read the logs of etcd on the hosts.",
+            exit_code=8,
+        )
     down = [f"{voter.name or voter.peer_url} ({_how(view, voter)})" for voter in voters if not voter.serving]
     return Refusal(
         "quorum-lost",
@@ -57,6 +66,12 @@ def _data_gone(view: View) -> Refusal:
         "No member of the spec has any data left.",
         "Restore the cluster from a backup. A new, empty cluster would make the loss final, so none is founded.",
     )
+
+
+def _waits(view: View, voter: Member) -> bool:
+    host = view.state.hosts.get(host_of(voter.peer_url))
+    process = host.etcd.process.value if host else None
+    return process is not None and not process.hung and not process.answering
 
 
 def _how(view: View, voter: Member) -> str:
