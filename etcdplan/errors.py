@@ -8,7 +8,7 @@ EtcdplanError            1   an error; the base of all
 ├── StoppedError         6   stopped or failed at a checkpoint; state known, resumable
 ├── OutcomeUnknownError  7   an effect's outcome could not be determined
 ├── UnobservedError      8   a host or fact that is needed could not be observed
-└── UsageError          64   the command line makes no sense
+└── UsageError          64   the command line makes no sense, or the plan was not approved
 """
 
 from typing import Final
@@ -69,7 +69,7 @@ class UnobservedError(EtcdplanError):
 
 
 class UsageError(EtcdplanError):
-    """The command line makes no sense."""
+    """The command line makes no sense, or the plan was not approved."""
 
     exit_code = 64
 
@@ -85,6 +85,6 @@ EXIT_CODES: Final[dict[int, str]] = {
     7: "outcome of an effect unknown",
     8: "a host or fact that is needed could not be observed",
     9: "rolled back",
-    64: "usage error",
+    64: "usage error, or not approved",
     130: "interrupted twice",
 }

@@ -1,5 +1,6 @@
 """etcdplan apply PLAN|SPEC"""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +9,7 @@ import typer
 
 from etcdplan.cli.options import AgeIdentity, NoColor
 from etcdplan.cli.output import colored, progress, result, width
-from etcdplan.errors import UsageError
+from etcdplan.errors import EtcdplanError, UsageError
 
 if TYPE_CHECKING:
     from etcdplan.cli.cluster import LiveCluster
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 What = Annotated[
     Path,
-    typer.Argument(metavar="PLAN|SPEC", help="A saved plan, or a spec to plan for now.", show_default=False),
+    typer.Argument(
+        metavar="PLAN|SPEC",
+        help="A saved plan, or a spec to plan for now.",
+        show_default=False,
+        readable=False,
+    ),
 ]
 AutoApprove = Annotated[
     bool, typer.Option("--auto-approve", help="Do not ask; a saved plan is its own approval.")
@@ -37,19 +43,33 @@ def apply(
     no_color: NoColor = False,
     age_identity: AgeIdentity = None,
 ) -> int:
-    """Carry out a plan step by step: a saved one, one made now from a spec, or the rest of an unfinished one."""
+    """Carry out a plan step by step: a saved one, one made now from a spec, or the rest of an unfinished one.
+
+    Ctrl-C, SIGTERM and SIGHUP stop it at the next checkpoint (6), unless nohup has SIGHUP ignored; a second Ctrl-C or
+    SIGTERM stops it at once (130). Whatever is not approved changes nothing (64).
+    """
     from etcdplan.cli.cluster import connect, load
+    from etcdplan.cli.saved import plan_or_spec
     from etcdplan.cli.session import session_of, with_failpoints
 
-    saved = _saved(what)
-    if saved is not None and (resume or auto_approve):
+    saved = plan_or_spec(what)
+    if saved is not None and resume:
         raise UsageError(
-            "A saved plan is its own approval, and --resume takes the spec.",
-            hint="etcdplan apply PLAN, or: etcdplan apply --resume SPEC.",
+            f"--resume takes the spec, and {what} is a plan.", hint="etcdplan apply --resume SPEC."
+        )
+    if saved is not None and auto_approve:
+        raise UsageError(
+            "A saved plan is its own approval: --auto-approve goes with a spec.",
+            hint=f"etcdplan apply {shlex.quote(str(what))}",
         )
     if saved is None and spec is not None:
         raise UsageError("--spec goes with a saved plan.", hint="etcdplan apply SPEC.")
     path = what if saved is None else spec or Path(saved.spec_path)
+    if saved is not None and spec is None and not path.exists():
+        raise EtcdplanError(
+            f"The spec of this plan was at {path}, and is not there.",
+            hint=f"Say where it is: etcdplan apply {shlex.quote(str(what))} --spec SPEC.",
+        )
     with connect(load(path), age_identity or [], wrap=with_failpoints) as cluster:
         if saved is None and not resume:
             saved = _approve(cluster, path, auto_approve=auto_approve, no_color=no_color)
@@ -61,14 +81,6 @@ def apply(
     if not done:
         result("Nothing is left to do. The cluster matches the specification.")
     return 0
-
-
-def _saved(path: Path) -> "PlanDocument | None":
-    """Return the plan in a file; None when it rather is a spec. A plan is JSON, a spec never begins with a brace."""
-    from etcdplan.planner.document import parse
-
-    content = path.read_bytes() if path.is_file() else b""
-    return parse(content, str(path)) if content.lstrip()[:1] == b"{" else None
 
 
 def _approve(
@@ -95,6 +107,11 @@ def _approve(
             hint="Use --auto-approve, or save the plan, have it reviewed, and apply the file.",
         )
     progress("Only 'yes' will be accepted to approve.")
-    if input("Apply this plan? ") != "yes":
-        raise typer.Exit(1)
+    try:
+        answer = input("Apply this plan? ")
+    except (EOFError, KeyboardInterrupt):
+        progress("")
+        answer = ""
+    if answer != "yes":
+        raise UsageError("Not approved. Nothing was changed.")
     return document

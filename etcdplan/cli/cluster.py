@@ -106,9 +106,14 @@ def connect(
 
 def _in_lab(cluster: Cluster, credentials: "EtcdCredentials | None") -> "LocalHosts":
     from etcdplan.lab.directory import LabDirectory
+    from etcdplan.lab.errors import LabError
     from etcdplan.transport.local import LocalHosts
 
-    lab = LabDirectory.find(cluster.target.cluster)
+    try:
+        lab = LabDirectory.find(cluster.target.cluster)
+    except LabError as error:
+        error.hint += " With 'runtime: process', metadata.name is the name of the lab that the spec is for."
+        raise
     return LocalHosts(lab.hosts, versions=lab.versions, credentials=credentials)
 
 

@@ -6,7 +6,10 @@ from typing import Annotated
 import typer
 
 SpecPath = Annotated[
-    Path, typer.Argument(metavar="SPEC", help="The cluster's spec, a YAML file.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="SPEC", help="The cluster's spec, a YAML file.", show_default=False, readable=False
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, with its format version.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="Print no colour; NO_COLOR=1 does the same.")]

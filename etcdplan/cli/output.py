@@ -32,9 +32,12 @@ def result_json(value: Any) -> None:  # any JSON value
 
 
 def progress(text: str) -> None:
-    """Print what happens, for people."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    """Print what happens, for people; when nobody is there any more to read it, go on in silence."""
+    try:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+    except OSError:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (it stays open to the end)
 
 
 def show_error(error: EtcdplanError) -> None:

@@ -1,5 +1,6 @@
 """A session of apply with everything real: progress to standard error, signals to checkpoints."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -13,6 +14,7 @@ from etcdplan.apply.session import Session
 from etcdplan.cli.cluster import LiveCluster
 from etcdplan.cli.interrupt import interruptible
 from etcdplan.cli.output import progress
+from etcdplan.errors import EtcdplanError
 from etcdplan.hosts.ports import Hosts
 from etcdplan.render.progress import event_text
 
@@ -45,6 +47,16 @@ class _Patience:
 
 
 @contextmanager
+def _naming(spec: Path) -> Iterator[None]:
+    """Have hints name the spec that the command was given, so that they can be copied."""
+    try:
+        yield
+    except EtcdplanError as error:
+        error.hint = error.hint.replace("--resume SPEC", f"--resume {shlex.quote(str(spec))}")
+        raise
+
+
+@contextmanager
 def session_of(cluster: LiveCluster, identities: Sequence[Path], *, color: bool) -> Iterator[Session]:
     """Wire a session: progress to standard error, signals to checkpoints, the CA's key read before anything is done."""
 
@@ -57,7 +69,7 @@ def session_of(cluster: LiveCluster, identities: Sequence[Path], *, color: bool)
     signer = cluster.signer(identities)
     if signer is not None:
         signer.load()
-    with interruptible(lambda again: tell(Interrupting(again))) as stop:
+    with _naming(cluster.loaded.path), interruptible(lambda again: tell(Interrupting(again))) as stop:
         yield Session(
             target=cluster.target,
             spec_digest=cluster.digest,

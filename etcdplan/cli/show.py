@@ -11,7 +11,10 @@ from etcdplan.cli.options import NoColor
 from etcdplan.cli.output import colored, result, width
 
 PlanPath = Annotated[
-    Path, typer.Argument(metavar="PLAN", help="A plan that 'plan --out' saved.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="PLAN", help="A plan that 'plan --out' saved.", show_default=False, readable=False
+    ),
 ]
 
 
@@ -31,9 +34,9 @@ def show(
     plan: PlanPath, format: FormatOption = Format.TEXT, verbose: Verbose = False, no_color: NoColor = False
 ) -> int:
     """Show a saved plan."""
-    from etcdplan.planner.document import parse
+    from etcdplan.cli.saved import read_plan
 
-    document = parse(plan.read_bytes(), str(plan))
+    document = read_plan(plan)
     match format:
         case Format.JSON:
             from etcdplan.render.json import plan_json
@@ -47,5 +50,5 @@ def show(
             from etcdplan.render.text import plan_text
 
             color = colored(sys.stdout, no_color=no_color)
-            result(plan_text(document, color=color, width=width(), saved_to=str(plan), verbose=verbose))
+            result(plan_text(document, color=color, width=width(), plan_path=str(plan), verbose=verbose))
     return 0

@@ -9,7 +9,10 @@ import typer
 from etcdplan.cli.options import Json, NoColor
 from etcdplan.cli.output import colored, progress, result, result_json, show_error, width
 
-Specs = Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Specs to check.", show_default=False)]
+Specs = Annotated[
+    list[Path],
+    typer.Argument(metavar="SPEC...", help="Specs to check.", show_default=False, readable=False),
+]
 
 
 def validate(specs: Specs, json: Json = False, no_color: NoColor = False) -> int:

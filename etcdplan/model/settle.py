@@ -12,7 +12,6 @@ from etcdplan.model.identity import bootstrap_ids, initial_cluster
 from etcdplan.model.quorum import quorum
 from etcdplan.model.state import Data, Host, Member, Membership, Settings, State, Unit, host_of
 
-
 COMES_UP = 75
 """Seconds after its start in which an etcd answers when a majority runs; one that is older does not by time alone."""
 
@@ -141,8 +140,8 @@ def _api_servers(state: State, clients: frozenset[str], *, gains: bool) -> State
 def _appear(state: State) -> State:
     """A cluster nobody could be asked about answers once a quorum of its members runs.
 
-    Not so when all that run have answered already, and do not agree, or have had the time to answer: time alone does not
-    heal that.
+    Not so when all that run have answered already, and do not agree, or have had the time to answer: time alone does
+    not heal that.
     """
     if state.membership.value is not None:
         return state

@@ -1,8 +1,8 @@
 """A plan as a JSON document: safe to publish, bound to the spec and to what was seen.
 
-`digest` is what a reviewer approves: kinds, subjects, parameters, preconditions and restarts of the steps, and the spec's
-digest; no reasons, times, leaders or allocated IDs, so that the same plan made again compares equal. `checksum` covers the
-whole document.
+`digest` is what a reviewer approves: kinds, subjects, parameters, preconditions and restarts of the steps, and the
+spec's digest; no reasons, times, leaders or allocated IDs, so that the same plan made again compares equal. `checksum`
+covers the whole document.
 """
 
 import hashlib

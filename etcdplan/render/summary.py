@@ -92,10 +92,13 @@ def _failures(tolerates: int) -> str:
     return f"{tolerates}" if tolerates >= 0 else "none (no quorum)"
 
 
-def next_command(document: PlanDocument, saved_to: str | None, spec_path: str | None) -> list[str]:
+def next_command(*, spec_path: str | None, saved_to: str | None, plan_path: str | None) -> list[str]:
     """Return the lines that say what to type next."""
     if saved_to is not None:
-        return [f"Saved the plan to: {saved_to}", "To carry out exactly this plan:", _apply(saved_to)]
+        saved = next_command(spec_path=None, saved_to=None, plan_path=saved_to)
+        return [f"Saved the plan to: {saved_to}", *saved]
+    if plan_path is not None:
+        return ["To carry out exactly this plan:", _apply(plan_path)]
     if spec_path is not None:
         return [
             "The plan was not saved (--out FILE saves it). To plan again and carry it out after approval:",

@@ -21,20 +21,22 @@ def plan_text(
     width: int = 100,
     spec_path: str | None = None,
     saved_to: str | None = None,
+    plan_path: str | None = None,
     verbose: bool = False,
 ) -> str:
     """Return a plan as text, ending in a newline; `verbose` hides nothing.
 
-    `spec_path` and `saved_to` are for the command to type next.
+    `spec_path`, `saved_to` (the plan was saved just now) and `plan_path` (it was there) are for what to type next.
     """
-    return _Text(printable_document(document), color, max(width, 60), verbose).plan(spec_path, saved_to)
+    commands = next_command(spec_path=spec_path, saved_to=saved_to, plan_path=plan_path)
+    return _Text(printable_document(document), color, max(width, 60), verbose).plan(commands)
 
 
 class _Text:
     def __init__(self, document: PlanDocument, color: bool, width: int, verbose: bool) -> None:
         self.document, self.color, self.width, self.verbose = document, color, width, verbose
 
-    def plan(self, spec_path: str | None, saved_to: str | None) -> str:
+    def plan(self, commands: list[str]) -> str:
         document = self.document
         parts: list[list[str]] = [[self._headline()]]
         parts += ([self._refusal(refusal)] for refusal in document.refusals)
@@ -52,7 +54,7 @@ class _Text:
             parts.append([self._bold(NO_CHANGES)])
         else:
             parts.append([*self._summary()])
-            parts.append(self._next(spec_path, saved_to))
+            parts.append([f"Plan digest: {self.document.digest}", *map(printable, commands)])
         return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
     def _bold(self, text: str) -> str:
@@ -134,7 +136,3 @@ class _Text:
             yield f"{counts.unknown} could not be compared."
         yield f"{step_counts(self.document.steps)}."
         yield from wrap(tolerance(self.document), self.width)
-
-    def _next(self, spec_path: str | None, saved_to: str | None) -> list[str]:
-        commands = next_command(self.document, saved_to, spec_path)
-        return [f"Plan digest: {self.document.digest}", *map(printable, commands)]
