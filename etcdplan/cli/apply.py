@@ -31,7 +31,10 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Finish the run that the hosts remember; needs the SPEC.")
 ]
 SpecOption = Annotated[
-    Path | None, typer.Option("--spec", metavar="SPEC", help="The spec of a saved plan, when it has moved.")
+    Path | None,
+    typer.Option(
+        "--spec", metavar="SPEC", help="The spec of a saved plan, when it has moved.", readable=False
+    ),
 ]
 
 

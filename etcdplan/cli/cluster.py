@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ class Cluster:
         return CaSigner(self.loaded, self.ca_pem, identities) if self.ca_pem else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LiveCluster(Cluster):
     """A cluster whose hosts can be reached."""
 
@@ -73,7 +74,23 @@ class LiveCluster(Cluster):
     def observe(self, timeout: float = PATIENCE) -> State:
         """Look at everything once; a host may take `timeout` seconds."""
         now = int(self.clock.time())
-        return observe(self.target, self.hosts, self.reader(), now=now, each=self.each, timeout=timeout)
+        return observe(
+            self.target,
+            self.hosts,
+            self.reader(),
+            now=now,
+            each=self.each,
+            timeout=timeout,
+            hints=self.hints,
+        )
+
+    @cached_property
+    def hints(self) -> tuple[str, ...]:
+        """Return the hosts that this runner last applied a spec of the cluster to: a spec may name none of them."""
+        from etcdplan.apply.journal import RunnerFiles
+        from etcdplan.apply.runs import hosts_of_newest
+
+        return hosts_of_newest(RunnerFiles.home().newest(self.target.cluster))
 
 
 def load(path: Path) -> Cluster:

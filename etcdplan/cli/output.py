@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from pathlib import Path
 from typing import Any, TextIO
 
 from etcdplan.errors import EtcdplanError
@@ -37,7 +38,7 @@ def progress(text: str) -> None:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
     except OSError:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (it stays open to the end)
+        sys.stderr = Path(os.devnull).open("w")  # It stays open to the end.
 
 
 def show_error(error: EtcdplanError) -> None:

@@ -12,7 +12,10 @@ from etcdplan.cli.output import colored, progress, result, width
 Live = Annotated[
     Path | None,
     typer.Option(
-        "--live", metavar="FILE", help="Plan from a saved state ('observe -o') and look at nothing."
+        "--live",
+        metavar="FILE",
+        help="Plan from a saved state ('observe -o') and look at nothing.",
+        readable=False,
     ),
 ]
 Out = Annotated[

@@ -4,9 +4,10 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -128,29 +129,106 @@ def test_a_saved_plan_is_what_json_and_show_print(
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "code", "said"),
     [
-        (lambda text: text[: len(text) // 2], "not a whole plan file"),
-        (lambda text: text.replace("member3", "member9"), "checksum differs"),
+        (lambda text: text[: len(text) // 2], 1, "not a whole plan file"),
+        (lambda text: text.replace("member3", "member9"), 3, "checksum differs"),
         (
             lambda text: text.replace('"format_version": "1.0"', '"format_version": "2.0"'),
+            1,
             "plan format '2.0'",
         ),
-        (lambda text: "{}", "plan format None"),
-        (lambda text: text.replace('"steps"', '"stairs"'), "not a valid plan file"),
+        (lambda text: "{}", 1, "plan format None"),
+        (lambda text: text.replace('"steps"', '"stairs"'), 1, "not a valid plan file"),
     ],
     ids=["truncated", "edited", "newer", "no plan", "strange"],
 )
 def test_a_damaged_plan_is_not_applied(
-    spoil: object, said: str, spec: Path, empty: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    spoil: Callable[[str], str],
+    code: int,
+    said: str,
+    spec: Path,
+    empty: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert callable(spoil)
     out = tmp_path / "plan.json"
     run(["plan", str(spec), "--live", str(empty), "--out", str(out)])
     capsys.readouterr()
     out.write_text(spoil(out.read_text()))
+    for command in ("apply", "show"):
+        assert run([command, str(out)]) == code
+        assert said in words(capsys)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"\x00\x01", b"\xff\xfe"])
+def test_what_is_neither_plan_nor_spec_is_not_taken_for_a_spec(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "plan.json"
+    out.write_bytes(content)
     assert run(["apply", str(out)]) == 1
-    assert said in words(capsys)
+    said = words(capsys)
+    assert "neither a plan nor a spec" in said
+    assert "specification" not in said
+    assert run(["show", str(out)]) == 1
+    assert "plan.json is " in words(capsys)
+
+
+def test_apply_says_what_goes_with_a_saved_plan(
+    spec: Path, empty: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "my plan.json"
+    run(["plan", str(spec), "--live", str(empty), "--out", str(out)])
+    capsys.readouterr()
+    assert run(["apply", str(out), "--auto-approve"]) == 64
+    said = words(capsys)
+    assert "its own approval" in said
+    assert "--resume" not in said
+    assert run(["apply", str(out), "--resume"]) == 64
+    assert "takes the spec" in words(capsys)
+    spec.rename(tmp_path / "moved.yaml")
+    assert run(["apply", str(out)]) == 1
+    assert f"etcdplan apply '{out}' --spec SPEC" in words(capsys)
+
+
+@pytest.mark.parametrize("place", ["missing/plan.json", "folder"])
+def test_a_plan_that_cannot_be_saved_names_its_place_and_a_remedy(
+    place: str, spec: Path, empty: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    for command in (["plan", str(spec), "--live", str(empty), "--out", str(tmp_path / place)],):
+        assert run(command) == 1
+    said = words(capsys)
+    assert f"{place} cannot be written: " in said
+    assert "Name a file in a directory that exists" in said
+    assert "plan.json." not in said
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
+
+
+def test_show_does_not_say_that_it_saved_anything(
+    spec: Path, empty: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "plan.json"
+    run(["plan", str(spec), "--live", str(empty), "--out", str(out)])
+    assert f"Saved the plan to: {out}\nTo carry out exactly this plan:\n" in capsys.readouterr().out
+    run(["show", str(out)])
+    shown = capsys.readouterr().out
+    assert "Saved" not in shown
+    assert shown.endswith(f"To carry out exactly this plan:\n    etcdplan apply {out}\n")
+
+
+def test_an_unreadable_file_is_an_error_and_no_usage_error(
+    spec: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: Path, mode: str) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr(Path, "open", refuse)
+    for command in ("validate", "plan", "status"):
+        assert run([command, str(spec)]) == 1
+        assert "cannot be read: Permission denied" in words(capsys)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +252,7 @@ def test_an_edited_plan_with_a_new_checksum_is_not_applied(
     edit(body["steps"])
     del body["checksum"]
     out.write_text(json.dumps({**body, "checksum": sha256(body)}))
-    assert run(["apply", str(out)]) == 1
+    assert run(["apply", str(out)]) == 3
     assert "do not have the digest" in words(capsys)
 
 
@@ -191,7 +269,7 @@ def test_an_edited_plan_with_a_new_checksum_is_not_applied(
         (["plan", "/nonexistent.yaml"], 1, "cannot be read"),
         (["apply", "/nonexistent.json"], 1, "cannot be read"),
         (["plan", "{spec}"], 1, "no lab 'contract'"),
-        (["status", "{spec}"], 1, "no lab 'contract'"),
+        (["status", "{spec}"], 1, "metadata.name is the name of the lab"),
         (["plan", "{spec}", "--live", "{spec}"], 1, "not a saved state"),
         (["plan", "{spec}", "--live", "/nonexistent"], 1, "/nonexistent"),
         (["show", "/nonexistent"], 1, "/nonexistent"),
@@ -206,13 +284,9 @@ def test_bad_command_lines(
     assert said in words(capsys)
 
 
-def test_no_terminal_and_no_approval_is_64(
-    spec: Path,
-    target: Target,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def unfounded(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the cluster be reached, with nothing on its hosts."""
     from contextlib import contextmanager
 
     from etcdplan.cli import cluster
@@ -220,7 +294,7 @@ def test_no_terminal_and_no_approval_is_64(
     state = State({host: Host(host) for host in target.hosts()})
 
     @contextmanager
-    def connect(loaded: cluster.Cluster, identities: object, *, wrap: object = None) -> object:
+    def connect(loaded: cluster.Cluster, identities: object, *, wrap: object = None) -> Iterator[object]:
         class Live:
             target = loaded.target
             digest = loaded.digest
@@ -232,10 +306,35 @@ def test_no_terminal_and_no_approval_is_64(
         yield Live()
 
     monkeypatch.setattr(cluster, "connect", connect)
+
+
+@pytest.mark.usefixtures("unfounded")
+def test_no_terminal_and_no_approval_is_64(
+    spec: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with spec.open() as not_a_terminal:
         monkeypatch.setattr(sys, "stdin", not_a_terminal)
         assert run(["apply", str(spec)]) == 64
     assert "no terminal" in words(capsys)
+
+
+@pytest.mark.usefixtures("unfounded")
+@pytest.mark.parametrize("answer", ["no", "", "Yes", EOFError(), KeyboardInterrupt()], ids=repr)
+def test_what_is_not_approved_changes_nothing_and_says_so(
+    answer: str | BaseException,
+    spec: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def ask(_: str) -> str:
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("builtins.input", ask)
+    assert run(["apply", str(spec)]) == 64
+    assert "Not approved. Nothing was changed." in words(capsys)
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,14 @@ def scaling(lab: Lab) -> tuple[Command, Path]:
     return command, five
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_stops_at_a_checkpoint(lab: Lab, number: signal.Signals) -> None:
     command, five = scaling(lab)
     command.process.send_signal(number)
     done = command.end(expect=6)
     assert "Stopping at the next checkpoint" in done.err
     assert "Apply stopped: Stopped at a checkpoint" in done.err
-    assert "apply --resume" in done.err
+    assert f"apply --resume {five}" in " ".join(done.err.split())
     effects = lab.effects()
     assert all("result" in note for note in effects.values()), "no effect was cut"
     lab.resume(five)
