@@ -229,6 +229,14 @@ class RunnerFiles:
         if new:
             _sync(path.parent)
 
+    def newest(self, cluster: str) -> bytes:
+        """Return the journal of the newest run on a cluster of that name; empty when there is none to be read."""
+        try:
+            last = max((self._directory / cluster).glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+            return last.read_bytes()
+        except (OSError, ValueError):
+            return b""
+
 
 def read_journal(content: bytes) -> JournalView:
     """Read a journal; raise `JournalDamaged`, naming the line, when it is not what was written.

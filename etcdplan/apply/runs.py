@@ -89,6 +89,15 @@ def prune(stores: Mapping[str, HostStore], *, keep: int = KEPT_RUNS, each: Each 
     list(each(prune_one, stores.values()))
 
 
+def hosts_of_newest(content: bytes) -> tuple[str, ...]:
+    """Return the hosts of the spec that a journal's run was of; none when the journal cannot be read."""
+    try:
+        found = _parse(content)
+    except JournalDamaged:
+        return ()
+    return found[0].hosts if found is not None else ()
+
+
 def _parse(content: bytes) -> tuple[RunStart, tuple[Record, ...]] | None:
     """Return nothing for a run that died before its first line was whole: it had no effect."""
     records = read_journal(content).records

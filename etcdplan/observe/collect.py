@@ -54,14 +54,23 @@ def observe(
     now: int,
     each: Each = in_turn,
     timeout: float = PATIENCE,
+    hints: Collection[str] = (),
 ) -> State:
     """Look at every host that the spec names, that a member lives on, or that a host remembers.
+
+    `hints` are hosts that may once have been the cluster's; they count only if they remember that.
 
     `now` is unix seconds, `timeout` seconds a host; a look shorter than `PATIENCE` takes nobody for hung. Never raises
     for what is on hosts: what cannot be read is an unknown fact.
     """
     seen: dict[str, _Seen] = {}
     wanted = list(target.hosts())
+    unsure = [address for address in hints if address not in wanted]
+    wanted += [
+        one.address
+        for one in each(lambda address: _look(target, hosts, address, timeout), unsure)
+        if one.record.value is not None and one.record.value.cluster == target.cluster
+    ]
     while wanted:
         found = each(lambda address: _look(target, hosts, address, timeout), wanted)
         seen.update(zip(wanted, found, strict=True))

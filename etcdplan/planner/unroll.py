@@ -9,7 +9,7 @@ from etcdplan.diff.view import View
 from etcdplan.model.effects import ImpossibleEffect
 from etcdplan.model.quorum import Quorum, quorum
 from etcdplan.model.settle import settle
-from etcdplan.model.state import Host, Membership, State, host_of
+from etcdplan.model.state import Host, Membership, State, Unit, host_of
 from etcdplan.planner.policy import REPAIRS, Rule, propose
 from etcdplan.planner.proof import unproven
 from etcdplan.planner.refusal import Refusal
@@ -88,6 +88,17 @@ class Plan:
             for step, before in ((planned.step, planned.before) for planned in self.steps)
             if isinstance(step, RunEtcd) and _gave_up(before.host(step.host))
         ]
+        if self.steps and not self.refusals and not view.state.membership.value and not view.state.last_seen:
+            notes.append(
+                f"No host of the spec remembers a cluster {self.target.cluster}: a new, empty one is founded. "
+                "If it lives on other hosts, keep one of these in the spec until it has moved."
+            )
+        notes += [
+            f"API server {name} on {host.address} uses this cluster and is not in the spec: its flags are left alone."
+            for host in self.state.hosts.values()
+            for name, unit in host.api_servers.items()
+            if name not in self.target.api_servers and _uses(unit, view)
+        ]
         return tuple(notes)
 
     def _silent(self, address: str) -> bool:
@@ -151,6 +162,12 @@ def _coming_up(observed: State, settled: State) -> Iterator[Change]:
         if member.serving and (seen is None or not seen.serving):
             why = "its etcd runs and does not serve yet"
             yield Change(f"member/{member.name}", "start", "not serving", "serving", why)
+
+
+def _uses(unit: Unit, view: View) -> bool:
+    process, listed = unit.process.value, view.state.membership.value
+    urls = {url for member in (listed.members.values() if listed else ()) for url in member.client_urls}
+    return process is not None and bool(urls & set(process.settings.get("etcd-servers", "").split(",")))
 
 
 def _gave_up(host: Host) -> bool:

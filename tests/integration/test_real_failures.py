@@ -229,3 +229,19 @@ def test_a_newcomer_that_kept_failing_is_tried_again(lab: Lab) -> None:
     assert "It is tried once more" in " ".join(lab.run("plan", lab.spec).out.split())
     lab.resume()
     lab.settled()
+
+
+def test_a_cluster_whose_spec_names_none_of_its_hosts_any_more(lab: Lab) -> None:
+    """Whoever applied it knows where it was: it moves, and no second one is founded."""
+    lab.up(1)
+    was = lab.etcdctl("put", "key", "value")
+    assert was.returncode == 0, was
+    spec = lab.variant(members={"member2": 2})
+    assert "remove member1" in lab.run("plan", spec).out
+    lab.apply(spec)
+    assert lab.etcdctl("get", "key", host=2).stdout.split() == ["key", "value"]
+    assert set(lab.pids()) == {lab.address(2)}
+    lab.new_runner()
+    assert "a new, empty one is founded" in " ".join(
+        lab.run("plan", lab.variant(members={"member3": 3})).out.split()
+    ), "nobody who has not applied it can know"
