@@ -67,8 +67,8 @@ class LocalEffects:
                     f"{unit} on {self.store.address} cannot be started: {error}.",
                     hint=""
                     if files.is_etcd
-                    else "etcdplan sets the flags of API servers that are there and installs none: put it there first, or "
-                    "leave it out of the spec ('etcdplan lab up --with-apiservers' makes a lab's).",
+                    else "etcdplan sets the flags of API servers that are there and installs none: put it there first, "
+                    "or leave it out of the spec ('etcdplan lab up --with-apiservers' makes a lab's).",
                 ) from error
             supervised = self._supervised(unit)
             if supervised.process() is None:
