@@ -1,9 +1,9 @@
 """Where output goes: results to standard output, everything else to standard error; colour only on a terminal."""
 
+import io
 import os
 import shutil
 import sys
-from pathlib import Path
 from typing import Any, TextIO
 
 from etcdplan.errors import EtcdplanError
@@ -38,7 +38,7 @@ def progress(text: str) -> None:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
     except OSError:
-        sys.stderr = Path(os.devnull).open("w")  # It stays open to the end.
+        sys.stderr = io.StringIO()
 
 
 def show_error(error: EtcdplanError) -> None:

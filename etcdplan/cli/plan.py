@@ -1,5 +1,6 @@
 """etcdplan plan SPEC"""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -36,12 +37,16 @@ def plan(
     age_identity: AgeIdentity = None,
 ) -> int:
     """Compare a spec with the live cluster, and show what would be done, step by step. Changes nothing."""
+    from etcdplan.apply.holder import Holder
+    from etcdplan.apply.pending import pending
     from etcdplan.cli.cluster import connect, load
     from etcdplan.cli.files import write_file
     from etcdplan.model.saved import load_state
     from etcdplan.planner.document import dump, to_document
     from etcdplan.planner.unroll import unroll
     from etcdplan.render.json import plan_json
+    from etcdplan.render.pending import pending_lines
+    from etcdplan.render.printable import printable
     from etcdplan.render.text import plan_text
 
     cluster = load(spec)
@@ -50,6 +55,9 @@ def plan(
     else:
         with connect(cluster, age_identity or []) as reached:
             state = reached.observe()
+            left = pending(reached.hosts, state, Holder.here("plan"), each=reached.each)
+        for line in pending_lines(left, shlex.quote(str(spec))):
+            progress(f"Note: {printable(line)}")
     document = to_document(unroll(cluster.target, state), cluster.digest, spec_path=str(spec))
     if out is not None:
         write_file(out, dump(document))

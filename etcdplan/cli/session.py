@@ -52,7 +52,9 @@ def _naming(spec: Path) -> Iterator[None]:
     try:
         yield
     except EtcdplanError as error:
-        error.hint = error.hint.replace("--resume SPEC", f"--resume {shlex.quote(str(spec))}")
+        command = "etcdplan apply --resume"
+        named = f"\n    {command} {shlex.quote(str(spec))}"
+        error.hint = error.hint.replace(f" {command} SPEC.", named)
         raise
 
 

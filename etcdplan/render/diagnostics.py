@@ -12,9 +12,9 @@ MAX_SHOWN = 100
 
 
 def box(title: str, lines: Iterable[str], *, style: Style, color: bool, width: int = 100) -> str:
-    """Return a box of a title and printable lines of text."""
+    """Return a box of a title and printable lines of text; indented ones are commands and stay whole."""
     edge = paint("│", style, color=color)
-    body = [part for line in lines for part in wrap(line, width - 2)]
+    body = [part for line in lines for part in ([line] if line[:4] == "    " else wrap(line, width - 2))]
     return "\n".join(
         [
             paint("╷", style, color=color),

@@ -3,6 +3,7 @@
 import json
 from typing import Any, Final
 
+from etcdplan.apply.pending import Pending
 from etcdplan.diff.target import Target
 from etcdplan.errors import EtcdplanError
 from etcdplan.model.state import State
@@ -18,9 +19,9 @@ def plan_json(document: PlanDocument) -> str:
     return _json(document.model_dump())
 
 
-def status_json(state: State, target: Target | None = None) -> str:
-    """Return how the cluster stands."""
-    return _dump(status(state, target))
+def status_json(state: State, target: Target | None = None, left: Pending | None = None) -> str:
+    """Return how the cluster stands, and what applies have left on its hosts, or do."""
+    return _dump(status(state, target, left))
 
 
 def error_json(error: EtcdplanError) -> str:

@@ -1,15 +1,18 @@
 """How a cluster stands: its members, its API servers, and what could not be seen."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from etcdplan.apply.pending import Pending
 from etcdplan.diff.target import Target
 from etcdplan.model.quorum import quorum
 from etcdplan.model.state import State, Unit, host_of
-from etcdplan.render.printable import paint, printable
+from etcdplan.render.pending import pending, pending_lines
+from etcdplan.render.printable import counted, paint, printable
 
 
-def status(state: State, target: Target | None) -> dict[str, Any]:
+def status(state: State, target: Target | None, left: Pending | None = None) -> dict[str, Any]:
     """Return the status in JSON terms. With a target, members of the spec that are not listed are shown too."""
     membership = state.membership.value
     now = quorum(membership)
@@ -31,6 +34,7 @@ def status(state: State, target: Target | None) -> dict[str, Any]:
         "members": [*_members(state, target)],
         "api_servers": [*_api_servers(state, target)],
         "unreachable": {host.address: host.unreachable for host in state.hosts.values() if host.unreachable},
+        **pending(left or Pending()),
     }
 
 
@@ -93,10 +97,14 @@ def _running(unit: Unit) -> str:
     return "ready" if process.answering else "hung" if process.hung else "not ready"
 
 
-def status_text(state: State, target: Target | None, color: bool) -> str:
-    """Return the status as tables, ending in a newline."""
+def status_text(
+    state: State, target: Target | None, color: bool, *, left: Pending | None = None, spec_path: str = "SPEC"
+) -> str:
+    """Return the status as tables, ending in a newline; `left` is what applies have left, or do."""
     seen = status(state, target)
     parts = [[_headline(seen, color)]]
+    if lines := [*pending_lines(left or Pending(), shlex.quote(spec_path))]:
+        parts.append([paint(printable(line), "yellow", color=color) for line in lines])
     if seen["members"]:
         rows = [_member_row(member) for member in seen["members"]]
         parts.append(_table(("MEMBER", "HOST", "ROLE", "SERVING", "LEADER", "VERSION", ""), rows, color))
@@ -120,17 +128,18 @@ def _headline(seen: dict[str, Any], color: bool) -> str:
     elif now is None:
         text, style = "not founded yet.", "yellow"
     elif now["tolerates"] < 0:
-        text = (
-            f"quorum is lost, {now['healthy']} of {now['voters']} voters serve, {now['needed']} are needed."
-        )
+        text = f"quorum is lost, {_serving(now)}."
         style = "red"
     else:
-        text = (
-            f"{now['healthy']} of {now['voters']} voters serve, {now['needed']} are needed, "
-            f"{now['tolerates']} more may fail."
-        )
+        text = f"{_serving(now)}, {now['tolerates']} more may fail."
         style = "green" if now["healthy"] == now["voters"] else "yellow"
     return paint(printable(f"{name}: {text}"), "bold", style, color=color)  # type: ignore[arg-type]
+
+
+def _serving(now: dict[str, int]) -> str:
+    voters, healthy, needed = now["voters"], now["healthy"], now["needed"]
+    serve, are = "serves" if healthy == 1 else "serve", "is" if needed == 1 else "are"
+    return f"{healthy} of {counted(voters, 'voter')} {serve}, {needed} {are} needed"
 
 
 def _member_row(member: dict[str, Any]) -> tuple[str, ...]:

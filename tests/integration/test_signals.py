@@ -1,6 +1,8 @@
 """Signals during apply, and two applies at once."""
 
+import json
 import signal
+from getpass import getuser
 from pathlib import Path
 
 import pytest
@@ -26,11 +28,17 @@ def test_the_first_signal_stops_at_a_checkpoint(lab: Lab, number: signal.Signals
     done = command.end(expect=6)
     assert "Stopping at the next checkpoint" in done.err
     assert "Apply stopped: Stopped at a checkpoint" in done.err
-    assert f"apply --resume {five}" in " ".join(done.err.split())
+    assert f"│     etcdplan apply --resume {five}\n" in done.err
+    status = lab.run("status", five)
+    assert "Unfinished run 00000002-" in status.out
+    assert f"finish it with: etcdplan apply --resume {five}\n" in status.out
+    assert "Note: Unfinished run 00000002-" in lab.run("plan", five).err
     effects = lab.effects()
     assert all("result" in note for note in effects.values()), "no effect was cut"
     lab.resume(five)
     lab.settled(five)
+    left = json.loads(lab.run("status", five, "--json").out)
+    assert (left["locks"], left["unfinished_run"]) == ([], None)
 
 
 def test_the_second_signal_stops_at_once(lab: Lab) -> None:
@@ -50,7 +58,11 @@ def test_a_second_apply_at_once_is_told_who_holds_the_lock(lab: Lab) -> None:
     assert str(command.process.pid) in second.err
     lab.run("apply", "--resume", five, expect=4)
     # A plan takes no lock.
-    lab.run("plan", five, "--detailed-exitcode", expect=2)
+    plan = lab.run("plan", five, "--detailed-exitcode", expect=2)
+    assert f"Note: Locked by {getuser()}@" in plan.err
+    status = json.loads(lab.run("status", five, "--json", expect=None).out)
+    assert [(one["pid"], one["process"]) for one in status["locks"]] == [(command.process.pid, "running")]
+    assert status["unfinished_run"]["id"].startswith("00000002-")
     command.end()
     # Effects begin with the fencing token: the founding's and this run's, and no other's.
     assert {Path(effect).name.split("-")[0] for effect in lab.effects()} == {"00000001", "00000002"}

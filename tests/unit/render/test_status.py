@@ -49,6 +49,11 @@ def test_lost_quorum_and_silence_are_told_apart() -> None:
     assert text(clusters.bare(SPEC)).startswith("Cluster prod: not founded yet.\n")
 
 
+def test_one_is_not_counted_as_many() -> None:
+    one = spec_of(members(1))
+    assert "1 of 1 voter serves, 1 is needed, 0 more may fail" in text(running(one))
+
+
 def test_members_the_spec_adds_and_does_not_know_are_marked() -> None:
     other = spec_of(members(1, 2, 4), api_servers(2))
     shown = status_text(running(SPEC, other), target_of(other), color=False)

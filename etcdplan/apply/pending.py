@@ -1,0 +1,69 @@
+"""What applies have left on the hosts, or do there now: who holds the lock, and the run that is not finished."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from etcdplan.apply.holder import Holder, Life, life
+from etcdplan.apply.journal import JournalDamaged
+from etcdplan.apply.lock import LOCK_FILE, LockRecord
+from etcdplan.apply.runs import RunView, latest_run
+from etcdplan.hosts.each import Each, in_turn
+from etcdplan.hosts.ports import HostOutcomeUnknown, HostRefused, Hosts, HostStore, HostUnreachable
+from etcdplan.model.state import State
+
+_RECORD: Final = TypeAdapter(LockRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lock that some host has. `life` is what this process can tell of its holder's."""
+
+    holder: Holder
+    acquired: str
+    life: Life
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The locks, the newest first, and the newest run, if it has not ended; `damaged` says why that is unknown."""
+
+    locks: tuple[Held, ...] = ()
+    run: RunView | None = None
+    damaged: str = ""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a holder of the lock may be alive."""
+        return any(held.life is not Life.DEAD for held in self.locks)
+
+
+def pending(hosts: Hosts, state: State, me: Holder, *, each: Each = in_turn) -> Pending:
+    """Read what the reachable hosts remember of applies; `me` is who looks. Changes nothing, and never waits."""
+    stores = {
+        host.address: hosts.host(host.address).store for host in state.hosts.values() if not host.unreachable
+    }
+    locks = tuple(_held(stores, me, each))
+    try:
+        run = latest_run(stores, each=each)
+    except JournalDamaged as error:
+        return Pending(locks, None, error.message)
+    return Pending(locks, None if run is None or run.ended else run)
+
+
+def _held(stores: Mapping[str, HostStore], me: Holder, each: Each) -> Iterator[Held]:
+    found = [record for record in each(_read, stores.values()) if record is not None and record.held]
+    newest = {record.holder.id: record for record in sorted(found, key=lambda record: record.token)}
+    for record in reversed(newest.values()):
+        yield Held(record.holder, record.acquired, life(record.holder, me))
+
+
+def _read(store: HostStore) -> LockRecord | None:
+    """Return nothing for a host that is silent or whose file is damaged: `apply` will say so when it needs it."""
+    try:
+        raw = store.read(LOCK_FILE)
+        return None if raw is None else _RECORD.validate_json(raw, strict=True)
+    except (HostUnreachable, HostRefused, HostOutcomeUnknown, ValueError):
+        return None
