@@ -12,6 +12,7 @@ from pathlib import Path
 from etcdplan.hosts.skeleton import make_host
 from etcdplan.lab.binaries import etcd_binaries
 from etcdplan.lab.processes import break_member, destroy
+from etcdplan.model.state import host_of
 from tests.support import real_outcome
 from tests.support.cli import VERSION, Lab
 from tests.support.crashes import Crashes, End, check_end, end
@@ -42,8 +43,22 @@ class Bench:
         elif scenario == SCALE_UP:
             for number in (4, 5):
                 self._renew_host(number)
+            self._lead(1)
+        elif scenario == SCALE_DOWN:
+            self._lead(4)  # So that the leadership is handed over in each run.
         spec = self.five() if scenario == SCALE_UP else lab.spec
         return Crashes(lab, spec, since=real_outcome.history(lab))
+
+    def _lead(self, number: int) -> None:
+        """Let a member lead, so that every run makes the same effects."""
+        spec = self.five() if number > 3 else self.lab.spec
+        state = self.lab.observe(spec)
+        members = {host_of(url): member for url, member in state.membership.get().members.items()}  # type: ignore[union-attr]
+        heir = members[self.lab.address(number)]
+        if state.leader != heir.peer_url:
+            now = next(n for n in range(1, 6) if self.lab.address(n) == host_of(state.leader or ""))
+            moved = self.lab.etcdctl("move-leader", f"{heir.id:x}", host=now)
+            assert moved.returncode == 0, moved
 
     def five(self) -> Path:
         """Return the spec with five members."""
