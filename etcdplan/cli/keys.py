@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from etcdplan.errors import SpecError
 from etcdplan.model.effects import IssueLeaf
 from etcdplan.spec.load import LoadedSpec
+from etcdplan.spec.problems import PKI_INIT
 
 if TYPE_CHECKING:
     from etcdplan.pki.authority import Authority
@@ -44,7 +45,7 @@ class CaSigner:
             pair = self._loaded.spec.spec.tls.ca
             if pair is None:
                 raise SpecError(
-                    "The spec names no CA.", hint="Set spec.tls.ca; 'etcdplan pki init' makes one."
+                    "The spec names no CA.", hint=f"Set spec.tls.ca; {PKI_INIT} makes one."
                 )
             key = read_key(beside(self._loaded, pair.key), identities=self._identities)
             self._authority = Authority(self._bundle_pem, key)
@@ -70,6 +71,7 @@ def operator_credentials(
     if not ca_pem or pair is None:
         return None
     from etcdplan.pki.keyfile import read_key
+    from etcdplan.pki.leaf import key_matches
     from etcdplan.spec.document import read_regular_file
     from etcdplan.transport.etcd import Credentials
 
@@ -79,6 +81,12 @@ def operator_credentials(
     except OSError as error:
         raise SpecError(
             f"The operator's certificate {path} cannot be read: {error.strerror}.",
-            hint="'etcdplan pki init' makes it; spec.tls.operator.certificate names it.",
+            hint=f"{PKI_INIT} makes it; spec.tls.operator.certificate names it.",
         ) from None
-    return Credentials(ca_pem, certificate, read_key(beside(loaded, pair.key), identities=identities))
+    key = read_key(beside(loaded, pair.key), identities=identities)
+    if not key_matches(key, certificate):
+        raise SpecError(
+            f"{beside(loaded, pair.key)} is not the key of {path}.",
+            hint="Name the certificate and the key that were made together in spec.tls.operator.",
+        )
+    return Credentials(ca_pem, certificate, key)

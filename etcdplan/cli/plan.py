@@ -44,12 +44,17 @@ def plan(
     from etcdplan.model.saved import load_state
     from etcdplan.planner.document import dump, to_document
     from etcdplan.planner.unroll import unroll
+    from etcdplan.render.diagnostics import finding_text
     from etcdplan.render.json import plan_json
     from etcdplan.render.pending import pending_lines
     from etcdplan.render.printable import printable
     from etcdplan.render.text import plan_text
+    from etcdplan.spec.pairs import check_pairs
 
     cluster = load(spec)
+    for finding in check_pairs(cluster.loaded):
+        color = colored(sys.stderr, no_color=no_color)
+        progress(finding_text(finding, spec, color=color, width=width()))
     if live is not None:
         state = load_state(live.read_bytes(), str(live))
     else:

@@ -21,6 +21,7 @@ def validate(specs: Specs, json: Json = False, no_color: NoColor = False) -> int
     from etcdplan.render.diagnostics import finding_text
     from etcdplan.spec.lint import lint
     from etcdplan.spec.load import load_materials, load_spec
+    from etcdplan.spec.pairs import check_pairs
     from etcdplan.spec.problems import SpecInvalid
 
     failed = 0
@@ -56,7 +57,7 @@ def validate(specs: Specs, json: Json = False, no_color: NoColor = False) -> int
             if not json:
                 show_error(error)
             continue
-        for finding in lint(loaded):
+        for finding in (*lint(loaded), *check_pairs(loaded)):
             diagnostics.append(
                 {
                     "severity": finding.severity,

@@ -135,9 +135,19 @@ def _read(path: Path, kind: str) -> tuple[Secret, int]:
     except FileNotFoundError:
         raise PkiError(f"There is no {kind} at {path}.", hint="Check the path.") from None
     except PermissionError:
-        raise PkiError(f"This user may not read the {kind} at {path}.", hint="Run as its owner.") from None
+        raise PkiError(
+            f"This user may not read the {kind} at {path}.",
+            hint=f"chmod 600 {path}" if _owns(path) else "Run as its owner.",
+        ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise PkiError(f"The {kind} at {str(path)!r} cannot be read: {_reason(error)}.") from None
+
+
+def _owns(path: Path) -> bool:
+    try:
+        return path.stat().st_uid == os.geteuid()
+    except OSError:  # then a directory above it is closed
+        return False
 
 
 def _refuse_open(path: Path, mode: int) -> None:

@@ -91,6 +91,18 @@ def verifies(certificate_pem: bytes, ca_pem: bytes) -> bool:
     return any(_signed_by(certificate, ca) for ca in load_certificates(ca_pem))
 
 
+def leads_to(chain_pem: bytes, ca_pem: bytes) -> bool:
+    """Tell whether a CA of the bundle issued a leaf, or one of the intermediate CAs behind it in its file.
+
+    Looks at no dates. Raises PkiError when either PEM is malformed.
+    """
+    authorities = load_certificates(ca_pem)
+    for certificate in load_certificates(chain_pem):
+        if any(_signed_by(certificate, ca) for ca in authorities):
+            return True
+    return False
+
+
 def is_authority(certificate: x509.Certificate) -> bool:
     """Tell whether the certificate is a CA's, fit to sign others (RFC 5280, 4.2.1.3 and 4.2.1.9)."""
     constraints = _extension(certificate, x509.BasicConstraints)

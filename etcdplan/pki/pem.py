@@ -52,7 +52,10 @@ def load_private_key(pem: Secret) -> PrivateKey:
         ) from None
     except _UNREADABLE:
         # The library's own text can quote bytes of the input.
-        raise PkiError("Not a PEM private key, or a damaged one.") from None
+        raise PkiError(
+            "Not a PEM private key, or a damaged one.",
+            hint='Restore it from a copy. It has to start with "-----BEGIN", or be a file that age encrypted.',
+        ) from None
     if not isinstance(key, PrivateKey):
         raise PkiError("The private key is of an unsupported kind: EC, RSA or Ed25519 is needed.")
     return key

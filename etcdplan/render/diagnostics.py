@@ -8,7 +8,8 @@ from etcdplan.render.printable import Style, counted, paint, printable, wrap
 from etcdplan.spec.lint import Finding
 from etcdplan.spec.problems import Problem, SpecInvalid
 
-MAX_SHOWN = 100
+MAX_SHOWN = 20
+"""More fill the screen, and mostly follow from the first ones; `--json` has all."""
 
 
 def box(title: str, lines: Iterable[str], *, style: Style, color: bool, width: int = 100) -> str:

@@ -32,9 +32,13 @@ LINT_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "EP115": "unusual heartbeat interval",
         "EP116": "election timeout close to the heartbeat",
         "EP117": "long election timeout",
+        "EP118": "private key open to other users",
+        "EP119": "key of another certificate",
+        "EP120": "quota that is soon used up",
+        "EP121": "data among the files of the system",
     }
 )
-"""Code -> title. Codes keep their meaning; a retired one is not used again."""
+"""Code -> title. Codes keep their meaning; a retired one is not used again. EP118 and EP119 are of `pairs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,10 @@ def _members(spec: ClusterSpec) -> Iterator[_Advice]:
     count, place = len(spec.members), ("members",)
     tolerated = (count - 1) // 2
     if count % 2 == 0:
-        what = f"{count} members tolerate {tolerated} failures, no more than {count - 1} do"
+        what = (
+            f"{count} members tolerate {tolerated or 'no'} failure{'s' * (tolerated != 1)}, "
+            f"no more than {count - 1} {'do' if count > 2 else 'does'}"
+        )
         yield "EP101", "warning", place, what, "use an odd number"
     if count < 3:
         yield "EP102", "warning", place, f"with {count} no failure is tolerated", "use three or five members"
@@ -123,6 +130,15 @@ def _flags(spec: ClusterSpec) -> Iterator[_Advice]:
             yield "EP110", "error", ("etcd", "extraArgs", name), what, remedy
 
 
+_LEAST_QUOTA: Final = 64 * 1024**2
+_NOT_FOR_DATA: Final = {
+    **dict.fromkeys(("etc", "usr", "bin", "sbin", "lib", "lib64", "boot"), "which is for the system's own files"),
+    **dict.fromkeys(("run", "dev", "proc", "sys"), "which is no disk"),
+    "tmp": "which is emptied without warning",
+}
+"""By top directory, why data is badly kept there (Filesystem Hierarchy Standard)."""
+
+
 def _settings(spec: ClusterSpec) -> Iterator[_Advice]:
     if spec.tls.mode == "none":
         what = "whoever reaches the network reads and changes all of Kubernetes' data, secrets included"
@@ -130,6 +146,14 @@ def _settings(spec: ClusterSpec) -> Iterator[_Advice]:
     if spec.etcd.quota_backend > 8 * 1024**3:
         what = f"{format_size(spec.etcd.quota_backend)} makes starts, restores and defragmentation slow"
         yield "EP112", "warning", ("etcd", "quotaBackend"), what, "etcd recommends at most 8GiB"
+    if spec.etcd.quota_backend < _LEAST_QUOTA:
+        what = f"{format_size(spec.etcd.quota_backend)} is soon full, and then etcd refuses writes"
+        yield "EP120", "warning", ("etcd", "quotaBackend"), what, "2GiB suits small clusters, 8GiB most"
+    for key, directory in (("dataDir", spec.etcd.data_dir), ("walDir", spec.etcd.wal_dir)):
+        top = (directory or "").split("/")[1:2]
+        if top and top[0] in _NOT_FOR_DATA:
+            what = f"{directory} is in /{top[0]}, {_NOT_FOR_DATA[top[0]]}"
+            yield "EP121", "warning", ("etcd", key), what, "use a directory below /var/lib"
     heartbeat, election = spec.etcd.heartbeat_interval, spec.etcd.election_timeout
     if not 10 <= heartbeat <= 500:
         what = f"{format_duration(heartbeat)} suits few networks"

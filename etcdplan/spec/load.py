@@ -64,7 +64,21 @@ def load_materials(loaded: LoadedSpec) -> Materials:
     ca = loaded.spec.spec.tls.ca
     if loaded.spec.spec.tls.mode == "none" or ca is None:
         return Materials(ca_pem=None)
-    return Materials(ca_pem=_read_certificates(loaded, ca.certificate, ("spec", "tls", "ca", "certificate")))
+    ca_pem = _read_certificates(loaded, ca.certificate, ("spec", "tls", "ca", "certificate"))
+    operator = loaded.spec.spec.tls.operator
+    if operator is not None and (loaded.path.parent / operator.certificate).exists():
+        _check_operator(loaded, operator.certificate, ca.certificate, ca_pem)
+    return Materials(ca_pem=ca_pem)
+
+
+def _check_operator(loaded: LoadedSpec, name: str, ca_name: str, ca_pem: bytes) -> None:
+    """Raise SpecInvalid for a certificate that no member will accept: it would look as if none of them served."""
+    from etcdplan.pki.leaf import leads_to
+
+    address = ("spec", "tls", "operator", "certificate")
+    if not leads_to(_read_certificates(loaded, name, address), ca_pem):
+        what = f"{loaded.path.parent / name} was not issued by the CA in {loaded.path.parent / ca_name}"
+        _refuse(loaded, address, what, "name a client certificate that this CA issued")
 
 
 def _read_certificates(loaded: LoadedSpec, name: str, address: Address) -> bytes:
@@ -72,7 +86,7 @@ def _read_certificates(loaded: LoadedSpec, name: str, address: Address) -> bytes
     from etcdplan.pki.leaf import trust_spkis
 
     path = loaded.path.parent / name
-    remedy = "'etcdplan pki init' makes it"
+    remedy = f"{PKI_INIT} makes it"
     try:
         data = read_regular_file(path)
         if b"PRIVATE KEY" in data:
@@ -86,6 +100,10 @@ def _read_certificates(loaded: LoadedSpec, name: str, address: Address) -> bytes
         what = f"{path} cannot be read: {error.strerror}"
     except EtcdplanError as error:
         what, remedy = f"{path} does not hold certificates: {error.message}", error.hint or remedy
+    _refuse(loaded, address, what, remedy)
+
+
+def _refuse(loaded: LoadedSpec, address: Address, what: str, remedy: str) -> NoReturn:
     position = loaded.position(address)
     where = render_address(address)
     raise SpecInvalid([Problem(loaded.path, position.line, position.column, where, what, remedy)])

@@ -23,7 +23,7 @@ from pydantic.alias_generators import to_camel
 from etcdplan.spec.consistency import conflicts
 from etcdplan.spec.flags import check_api_server_flags, check_etcd_flags
 from etcdplan.spec.hosts import normalise_host
-from etcdplan.spec.problems import Invalid
+from etcdplan.spec.problems import PKI_INIT, Invalid
 from etcdplan.spec.units import DurationMs, SizeBytes, format_duration
 
 _NAME: Final = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
@@ -185,7 +185,7 @@ class Tls(Model):
         faults = []
         if self.mode == "managed":
             pairs = {"ca": self.ca, "operator": self.operator}
-            remedy = "'etcdplan pki init' makes it"
+            remedy = f"{PKI_INIT} makes it"
             faults = [
                 Invalid("mode managed needs it", remedy, within=(k,)) for k, v in pairs.items() if v is None
             ]

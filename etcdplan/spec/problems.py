@@ -12,7 +12,10 @@ Address: TypeAlias = tuple[str | int, ...]
 """Keys and indices from the document's root, such as `("spec", "members", 1, "host")`."""
 
 MAX_PROBLEMS: Final = 100
-"""As many are worth showing, and worth the search for similar keys."""
+"""As many are worth telling a program, and worth the search for similar keys."""
+
+PKI_INIT: Final = "'etcdplan pki init --new-identity age-identity.txt'"
+"""The command that makes all that `spec.tls` names, in ./pki; `--plain` instead leaves the keys unencrypted."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -156,6 +156,7 @@ def main() -> None:
             if BOOTSTRAP in given.scenarios:
                 matrix.run(BOOTSTRAP, boundary)
         if REPLACEMENT in given.scenarios:
+            matrix.run(REPLACEMENT, None)  # The first one after a bootstrap brings records up to date, too.
             for boundary in matrix.left(REPLACEMENT):
                 matrix.run(REPLACEMENT, boundary)
         if SCALE_UP in given.scenarios:
