@@ -44,9 +44,7 @@ class CaSigner:
 
             pair = self._loaded.spec.spec.tls.ca
             if pair is None:
-                raise SpecError(
-                    "The spec names no CA.", hint=f"Set spec.tls.ca; {PKI_INIT} makes one."
-                )
+                raise SpecError("The spec names no CA.", hint=f"Set spec.tls.ca; {PKI_INIT} makes one.")
             key = read_key(beside(self._loaded, pair.key), identities=self._identities)
             self._authority = Authority(self._bundle_pem, key)
         return self._authority

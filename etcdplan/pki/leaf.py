@@ -97,10 +97,7 @@ def leads_to(chain_pem: bytes, ca_pem: bytes) -> bool:
     Looks at no dates. Raises PkiError when either PEM is malformed.
     """
     authorities = load_certificates(ca_pem)
-    for certificate in load_certificates(chain_pem):
-        if any(_signed_by(certificate, ca) for ca in authorities):
-            return True
-    return False
+    return any(_signed_by(one, ca) for one in load_certificates(chain_pem) for ca in authorities)
 
 
 def is_authority(certificate: x509.Certificate) -> bool:

@@ -132,7 +132,9 @@ def _flags(spec: ClusterSpec) -> Iterator[_Advice]:
 
 _LEAST_QUOTA: Final = 64 * 1024**2
 _NOT_FOR_DATA: Final = {
-    **dict.fromkeys(("etc", "usr", "bin", "sbin", "lib", "lib64", "boot"), "which is for the system's own files"),
+    **dict.fromkeys(
+        ("etc", "usr", "bin", "sbin", "lib", "lib64", "boot"), "which is for the system's own files"
+    ),
     **dict.fromkeys(("run", "dev", "proc", "sys"), "which is no disk"),
     "tmp": "which is emptied without warning",
 }

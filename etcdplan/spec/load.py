@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from etcdplan.spec.document import MAX_BYTES, read_document, read_regular_file
 from etcdplan.spec.explain import explain, nearest
 from etcdplan.spec.models import Spec
-from etcdplan.spec.problems import Address, Position, Problem, SpecInvalid, render_address
+from etcdplan.spec.problems import PKI_INIT, Address, Position, Problem, SpecInvalid, render_address
 from etcdplan.spec.units import DOCUMENT
 
 
@@ -78,7 +78,7 @@ def _check_operator(loaded: LoadedSpec, name: str, ca_name: str, ca_pem: bytes) 
     address = ("spec", "tls", "operator", "certificate")
     if not leads_to(_read_certificates(loaded, name, address), ca_pem):
         what = f"{loaded.path.parent / name} was not issued by the CA in {loaded.path.parent / ca_name}"
-        _refuse(loaded, address, what, "name a client certificate that this CA issued")
+        raise _invalid(loaded, address, what, "name a client certificate that this CA issued")
 
 
 def _read_certificates(loaded: LoadedSpec, name: str, address: Address) -> bytes:
@@ -100,13 +100,13 @@ def _read_certificates(loaded: LoadedSpec, name: str, address: Address) -> bytes
         what = f"{path} cannot be read: {error.strerror}"
     except EtcdplanError as error:
         what, remedy = f"{path} does not hold certificates: {error.message}", error.hint or remedy
-    _refuse(loaded, address, what, remedy)
+    raise _invalid(loaded, address, what, remedy)
 
 
-def _refuse(loaded: LoadedSpec, address: Address, what: str, remedy: str) -> NoReturn:
+def _invalid(loaded: LoadedSpec, address: Address, what: str, remedy: str) -> SpecInvalid:
     position = loaded.position(address)
     where = render_address(address)
-    raise SpecInvalid([Problem(loaded.path, position.line, position.column, where, what, remedy)])
+    return SpecInvalid([Problem(loaded.path, position.line, position.column, where, what, remedy)])
 
 
 def normalised(spec: Spec) -> dict[str, Any]:

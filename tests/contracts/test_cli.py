@@ -372,6 +372,38 @@ def test_validate_says_what_is_unwise_and_passes(spec: Path, capsys: pytest.Capt
     assert body["warning_count"] >= 1
 
 
+def test_keys_that_do_not_fit_are_told_before_any_host_is_asked(
+    spec: Path, empty: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    initialise(tmp_path / "other", recipients=[])
+    own = tmp_path / "own"
+    initialise(own, recipients=[])
+    spec.write_text(SPEC.replace("pki/", "own/"))
+    (own / "etcd-ca.key").chmod(0o644)
+    for command in (["validate", str(spec)], ["plan", str(spec), "--live", str(empty)]):
+        assert run(command) == 0
+        assert f"EP118: {own}/etcd-ca.key is open to other users" in words(capsys)
+    (own / "operator.key").write_bytes((tmp_path / "other" / "operator.key").read_bytes())
+    assert run(["validate", str(spec)]) == 0
+    assert "EP119" in words(capsys)
+    assert run(["status", str(spec)]) == 1
+    assert f"{own}/operator.key is not the key of {own}/operator.crt" in words(capsys)
+    (own / "operator.crt").write_bytes((tmp_path / "other" / "operator.crt").read_bytes())
+    for command in ("validate", "plan", "status"):
+        assert run([command, str(spec)]) == 1
+        assert "was not issued by the CA" in words(capsys)
+
+
+def test_a_bomb_does_not_fill_the_screen(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec.write_text(SPEC + "".join(f"surplus{number}: 1\n" for number in range(94)))
+    assert run(["validate", str(spec)]) == 1
+    said = capsys.readouterr().err
+    assert said.count("Error:") == 20
+    assert "94 problems in the specification, 74 not shown." in said
+    assert run(["validate", str(spec), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error_count"] == 94
+
+
 def test_keys_are_encrypted_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     identity = tmp_path / "identity.txt"
     assert run(["pki", "init", "--dir", str(tmp_path / "pki"), "--new-identity", str(identity)]) == 0

@@ -4,6 +4,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -224,6 +225,12 @@ def test_an_unreadable_key(tmp_path: Path, key: Secret, request: pytest.FixtureR
     request.getfixturevalue("ordinary_user")
     with pytest.raises(PkiError, match=f"may not read the private key at {path}"):
         read_key(path)
+    with tempfile.TemporaryDirectory() as place:
+        own = Path(place, "own")
+        own.touch(0)
+        with pytest.raises(PkiError, match=f"may not read the private key at {own}") as caught:
+            read_key(own)
+    assert caught.value.hint == f"chmod 600 {own}"
 
 
 def test_missing_files(tmp_path: Path, key: Secret) -> None:
@@ -274,8 +281,9 @@ def test_what_is_no_private_key_is_refused(
     path = tmp_path / "k"
     path.write_bytes(content)
     path.chmod(0o644)  # a file that is no key is told so first, such as a certificate named by mistake
-    with pytest.raises(PkiError, match=f"{path}: Not a PEM private key"):
+    with pytest.raises(PkiError, match=f"{path}: Not a PEM private key") as caught:
         read_key(path, identities=[identity[0]])
+    assert "Restore it" in caught.value.hint
 
 
 def test_other_unusable_keys(tmp_path: Path, openssl: OpenSsl) -> None:

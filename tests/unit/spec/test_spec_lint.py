@@ -53,6 +53,11 @@ CASES: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "one without domain": (_domains("a", "b", "~"), ["EP105 note spec.members[2] 14:7"]),
     "no TLS": (PLAIN, ["EP111 warning spec.tls.mode 16:5"]),
     "quota": (("8GiB", "9GiB"), ["EP112 warning spec.etcd.quotaBackend 9:5"]),
+    "small quota": (("8GiB", "63MiB"), ["EP120 warning spec.etcd.quotaBackend 9:5"]),
+    "least quota": (("8GiB", "64MiB"), []),
+    "data in /etc": (_etcd("dataDir: /etc/etcd"), ["EP121 warning spec.etcd.dataDir 11:5"]),
+    "log in /tmp": (_etcd("walDir: /tmp/wal"), ["EP121 warning spec.etcd.walDir 11:5"]),
+    "data beside /etc": (_etcd("dataDir: /etcd"), []),
     "two API servers, one member": (
         (*ALONE, CP, f"{CP}      - {{name: cp2, host: 10.0.0.12}}\n"),
         ["EP102 warning spec.members 11:3", "EP113 warning spec.apiServers.instances 18:5"],
@@ -136,8 +141,21 @@ def test_a_finding_says_what_and_what_to_do(load: Load) -> None:
     assert finding.remedy == "etcd recommends at most 8GiB"
 
 
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ((M3, ""), "2 members tolerate no failures, no more than 1 does"),
+        ((M3, _more(1)), "4 members tolerate 1 failure, no more than 3 do"),
+        ((M3, _more(3)), "6 members tolerate 2 failures, no more than 5 do"),
+    ],
+)
+def test_one_is_not_counted_as_many(changes: tuple[str, ...], what: str, load: Load) -> None:
+    assert lint(load(*changes))[0].what == what
+
+
 def test_every_code_has_a_title_and_a_case() -> None:
     assert all(re.fullmatch(r"EP1\d\d", code) for code in LINT_CODES)
     assert len(set(LINT_CODES.values())) == len(LINT_CODES)
     seen = {line.split()[0] for _, expected in CASES.values() for line in expected}
-    assert seen | {"EP106", "EP107", "EP108", "EP109"} == set(LINT_CODES)
+    elsewhere = {"EP118", "EP119"}  # test_spec_pairs.py
+    assert seen | {"EP106", "EP107", "EP108", "EP109"} | elsewhere == set(LINT_CODES)

@@ -12,7 +12,7 @@ import pytest
 from etcdplan.errors import SpecError
 from etcdplan.spec.load import LoadedSpec, load_spec, normalised, spec_digest
 from etcdplan.spec.models import LoadBalancer, Spec
-from etcdplan.spec.problems import Position, SpecInvalid
+from etcdplan.spec.problems import PKI_INIT, Position, SpecInvalid
 
 Load = Callable[..., LoadedSpec]
 Problems = Callable[..., list[str]]
@@ -339,7 +339,7 @@ CASES: dict[str, tuple[str, str, str | list[str]]] = {
     "no authority": (
         "    ca: {certificate: ca.crt, key: ca.key.age}\n",
         "",
-        "15:3: spec.tls.ca: mode managed needs it; 'etcdplan pki init' makes it",
+        f"15:3: spec.tls.ca: mode managed needs it; {PKI_INIT} makes it",
     ),
     "plain HTTP": (
         "  tls:\n",

@@ -9,7 +9,7 @@ import pytest
 
 from etcdplan.pki.authority import create_authority
 from etcdplan.spec.load import LoadedSpec, load_materials
-from etcdplan.spec.problems import SpecInvalid
+from etcdplan.spec.problems import PKI_INIT, SpecInvalid
 
 Load = Callable[..., LoadedSpec]
 
@@ -56,7 +56,7 @@ def test_no_tls_needs_nothing(load: Load) -> None:
 
 def test_missing(load: Load, tmp_path: Path) -> None:
     path = tmp_path / "ca.crt"
-    expected = f"{path} cannot be read: No such file or directory; 'etcdplan pki init' makes it"
+    expected = f"{path} cannot be read: No such file or directory; {PKI_INIT} makes it"
     assert _problem(load()) == expected
 
 
