@@ -58,6 +58,14 @@ class _Store(FailpointStore):
         self._port.write(name, content)  # type: ignore[attr-defined]
         self._boundaries.hit(f"write:{number}:after", f"{name} {self._where}")
 
+    def replace(self, name: str, seen: bytes | None, content: bytes, *, timeout: float) -> bool:
+        """Replace, or die before or after it."""
+        number = next(self._boundaries.appends)
+        self._boundaries.hit(f"write:{number}:before", f"{name} {self._where}")
+        done: bool = self._port.replace(name, seen, content, timeout=timeout)  # type: ignore[attr-defined]
+        self._boundaries.hit(f"write:{number}:after", f"{name} {self._where}")
+        return done
+
 
 class _Host(FailpointHost):
     @property

@@ -142,11 +142,13 @@ def _data_moves(view: View, wanted: MemberTarget) -> Refusal | None:
             and settings.get(flag) != wanted.settings.get(flag)
             and host.data.get() is not None
         ):
-            there, then = (s.get(flag, "beside the data") for s in (settings, wanted.settings))
+            there, then = (
+                f"at {s[flag]}" if flag in s else "within its data-dir" for s in (settings, wanted.settings)
+            )
             return Refusal(
                 "data-moves",
                 f"member/{wanted.name}",
-                f"Member {wanted.name} has its {flag} at {there}, and the spec wants it at {then}.",
+                f"Member {wanted.name} has its {flag} {there}, and the spec wants it {then}.",
                 "Moving data is not supported yet: keep the directory, or replace the members one by one by new ones.",
             )
     return None
