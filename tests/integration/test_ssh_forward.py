@@ -129,7 +129,7 @@ def test_nobody_else_can_open_it(hosts: SshHosts) -> None:
                 "--reuid=54321",
                 "--regid=54321",
                 "--clear-groups",
-                "python3",
+                sys.executable,
                 "-I",
                 "-c",
                 code,

@@ -137,6 +137,18 @@ def test_a_lost_answer_is_asked_for(bench: Bench) -> None:
         bench.host.effects.stop(bench.claim(), "etcd")
 
 
+def waits_for_the_guard(group: int) -> bool:
+    """Whether a process of the group is an flock that waits."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+        except OSError:
+            continue
+        if name == "flock" and int(rest.split()[2]) == group:
+            return True
+    return False
+
+
 def test_an_effect_that_has_not_begun_never_will(bench: Bench) -> None:
     """The connection breaks while the request waits for the guard; asked for, it is over before it began."""
     claim, guard = bench.claim(), bench.root / "var/lib/etcdplan/guard"
@@ -149,7 +161,7 @@ def test_an_effect_that_has_not_begun_never_will(bench: Bench) -> None:
         late.stdin.write(b"eA==")  # type: ignore[union-attr]
         late.stdin.close()  # type: ignore[union-attr]
         # `late` is frozen while it waits, so that the question comes first.
-        time.sleep(0.2)
+        assert wait_until(lambda: waits_for_the_guard(late.pid), timeout=20)
         os.killpg(late.pid, signal.SIGSTOP)
         os.killpg(holder.pid, signal.SIGKILL)
     lost = HostOutcomeUnknown("broke")
