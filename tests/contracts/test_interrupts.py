@@ -20,6 +20,7 @@ from etcdplan.errors import StoppedError
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # Whatever the tests themselves were started with.
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

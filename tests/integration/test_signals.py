@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections.abc import Iterator
 from getpass import getuser
 from pathlib import Path
 
@@ -19,6 +20,15 @@ def scaling(lab: Lab) -> tuple[Command, Path]:
     command = lab.start("apply", five, "--auto-approve")
     command.wait_for("as a learner")
     return command, five
+
+
+@pytest.fixture(autouse=True)
+def _terminal() -> Iterator[None]:
+    """Let commands be started as in a terminal, also when the tests run under nohup."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
