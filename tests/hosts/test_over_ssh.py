@@ -21,6 +21,7 @@ def test_founded_and_a_host_that_lost_power_is_replaced(fleet: Fleet) -> None:
     fleet.apply()
     fleet.settled(3)
     fleet.host(2).power_cut()
+    fleet.await_status("2 of 3 voters serve")
     assert "Refused: host-unreachable" in fleet.plan(expect=8)
     fleet.write_spec((1, 4, 3))
     assert "cannot be stopped: its host does not answer" in fleet.plan()
@@ -35,6 +36,7 @@ def test_a_member_that_lost_its_disk_is_replaced_after_a_death_in_the_middle(fle
     fleet.host(2).exec("systemctl", "kill", "--signal=KILL", "etcd")
     fleet.host(2).exec("systemctl", "stop", "etcd")
     fleet.host(2).exec("sh", "-c", "rm -rf /var/lib/etcd/member")
+    fleet.await_status("2 of 3 voters serve")
     died = fleet.apply(expect=None, ETCDPLAN_TEST_BUILD="1", ETCDPLAN_FAILPOINT="effect:4:after")
     assert killed(died), died
     fleet.resume()
@@ -53,7 +55,7 @@ def test_flags_change_one_member_at_a_time_and_survive_a_power_cut(fleet: Fleet)
         )
         fleet.host(number).power_cut()
         fleet.host(number).boot()
-    fleet.run("apply", fleet.spec, "--auto-approve")
+        fleet.await_status("3 of 3 voters serve")
     fleet.settled(3)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from etcdplan.hosts.processes import wait_until
 from etcdplan.lab.binaries import etcd_binaries
 from tests.bed import DEPLOY, Bed
 from tests.bed.host import Host
@@ -115,6 +116,16 @@ class Fleet:
     def plan(self, *, expect: int | None = 0) -> str:
         """Return what a plan says, on one line."""
         return " ".join(self.run("plan", self.spec, expect=expect).out.replace("│", " ").split())
+
+    def await_status(self, words: str) -> None:
+        """Wait until `status` says this: after a leader is gone nobody serves for a moment."""
+        said: list[Done] = []
+
+        def says() -> bool:
+            said.append(self.run("status", self.spec, expect=None))
+            return words in said[-1].out
+
+        assert wait_until(says, timeout=60), said[-1]
 
     def settled(self, members: int) -> None:
         """Check that nothing is left to do, and that all members serve."""
