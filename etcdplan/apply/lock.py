@@ -87,6 +87,11 @@ def _read(store: HostStore) -> _Answer | EtcdplanError:
         return UnobservedError(f"{LOCK_FILE} is damaged or from a newer etcdplan")
 
 
+def seen_lock(store: HostStore) -> LockRecord | None:
+    """Return a host's lock, held or not; nothing for a host that has none, is silent, or whose file is damaged."""
+    return answer.record if isinstance(answer := _read(store), _Answer) else None
+
+
 class _Hosts:
     """The hosts that the lock is about, and how many of them are enough."""
 
@@ -235,8 +240,7 @@ class Lock:
                 self._compare(answer)
                 if self._fenced is not None or self._released:
                     return False
-                beat = self._record.encode()
-                if store.replace(LOCK_FILE, answer.raw, beat, timeout=_BEAT_GUARD_TIMEOUT):
+                if store.replace(LOCK_FILE, answer.raw, self._record.encode(), timeout=_BEAT_GUARD_TIMEOUT):
                     return True
         except _SILENT:
             pass

@@ -2,19 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
-
-from pydantic import TypeAdapter
 
 from etcdplan.apply.holder import Holder, Life, life
 from etcdplan.apply.journal import JournalDamaged
-from etcdplan.apply.lock import LOCK_FILE, LockRecord
+from etcdplan.apply.lock import seen_lock
 from etcdplan.apply.runs import RunView, latest_run
 from etcdplan.hosts.each import Each, in_turn
-from etcdplan.hosts.ports import HostOutcomeUnknown, HostRefused, Hosts, HostStore, HostUnreachable
+from etcdplan.hosts.ports import Hosts, HostStore
 from etcdplan.model.state import State
-
-_RECORD: Final = TypeAdapter(LockRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +49,7 @@ def pending(hosts: Hosts, state: State, me: Holder, *, each: Each = in_turn) -> 
 
 
 def _held(stores: Mapping[str, HostStore], me: Holder, each: Each) -> Iterator[Held]:
-    found = [record for record in each(_read, stores.values()) if record is not None and record.held]
+    found = [record for record in each(seen_lock, stores.values()) if record is not None and record.held]
     newest = {record.holder.id: record for record in sorted(found, key=lambda record: record.token)}
     for record in reversed(newest.values()):
         yield Held(record.holder, record.acquired, life(record.holder, me))
-
-
-def _read(store: HostStore) -> LockRecord | None:
-    """Return nothing for a host that is silent or whose file is damaged: `apply` will say so when it needs it."""
-    try:
-        raw = store.read(LOCK_FILE)
-        return None if raw is None else _RECORD.validate_json(raw, strict=True)
-    except (HostUnreachable, HostRefused, HostOutcomeUnknown, ValueError):
-        return None

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from etcdplan.apply.clock import Clock
 from etcdplan.errors import StoppedError
-from etcdplan.model.settle import settle
+from etcdplan.model.settle import COMES_UP, settle
 from etcdplan.model.state import State
 from etcdplan.observe.collect import PATIENCE
 
@@ -12,8 +12,6 @@ GLANCE = 1.0
 """Seconds that a host may take to answer a look that is soon repeated."""
 POLL = 0.1
 """Seconds between two looks."""
-COME_UP = 75.0
-"""Seconds in which what runs must answer; after that it counts as hung."""
 LOOK = "Look at the cluster, mend the cause, then go on with: etcdplan apply --resume SPEC."
 
 
@@ -37,9 +35,9 @@ def ready(observe: Callable[[float], State], clock: Clock, rests_on: Collection[
         settled = settle(state)
         if settled == state:
             return state
-        if clock.monotonic() - began > COME_UP:
+        if clock.monotonic() - began > COMES_UP:
             what = ", ".join(unsettled(state, settled))
-            raise StoppedError(f"Waited {COME_UP:.0f} s in vain for {what}.", hint=LOOK)
+            raise StoppedError(f"Waited {COMES_UP} s in vain for {what}.", hint=LOOK)
         clock.sleep(POLL)
 
 

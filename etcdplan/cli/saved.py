@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from etcdplan.errors import EtcdplanError, StaleError
+from etcdplan.errors import EtcdplanError
 from etcdplan.planner.document import PlanDocument, PlanFileError, parse
 
 
@@ -16,13 +14,7 @@ def read_plan(path: Path, content: bytes | None = None) -> PlanDocument:
     content = path.read_bytes() if content is None else content
     if not content.strip():
         raise PlanFileError(f"{path} is empty.", hint="Make the plan again: etcdplan plan SPEC --out FILE.")
-    try:
-        return parse(content, str(path))
-    except PlanFileError as error:
-        if _has_the_form(content):
-            # Then only its checksum or its digest can be wrong.
-            raise StaleError(error.message, hint=error.hint) from None
-        raise
+    return parse(content, str(path))
 
 
 def plan_or_spec(path: Path) -> PlanDocument | None:
@@ -41,14 +33,6 @@ def plan_or_spec(path: Path) -> PlanDocument | None:
             hint="Name a plan that 'etcdplan plan SPEC --out FILE' saved, or a spec.",
         )
     return None
-
-
-def _has_the_form(content: bytes) -> bool:
-    try:
-        PlanDocument.model_validate_json(content)
-    except ValidationError:
-        return False
-    return True
 
 
 def _is_text(content: bytes) -> bool:

@@ -64,16 +64,13 @@ def observe(
     for what is on hosts: what cannot be read is an unknown fact.
     """
     seen: dict[str, _Seen] = {}
-    wanted = list(target.hosts())
-    unsure = [address for address in hints if address not in wanted]
-    wanted += [
-        one.address
-        for one in each(lambda address: _look(target, hosts, address, timeout), unsure)
-        if one.record.value is not None and one.record.value.cluster == target.cluster
-    ]
+    named = target.hosts()
+    wanted = list(dict.fromkeys((*named, *hints)))
     while wanted:
-        found = each(lambda address: _look(target, hosts, address, timeout), wanted)
-        seen.update(zip(wanted, found, strict=True))
+        found = list(each(lambda address: _look(target, hosts, address, timeout), wanted))
+        if not seen:
+            found = [one for one in found if one.address in named or _remembers(one, target)]
+        seen.update((one.address, one) for one in found)
         wanted = [address for address in dict.fromkeys(_named(seen.values())) if address not in seen]
     # What is on a host was read before the member lists: a newcomer that came up in between has no data in that report,
     # and would be taken for a member that lost it.
@@ -114,6 +111,10 @@ def _look(target: Target, hosts: Hosts, address: str, timeout: float) -> _Seen:
         answer = host.ask_etcd(url, timeout=timeout) if url else None
     record, written = _record(address, report.record)
     return _Seen(address, report, "", answer, record, written)
+
+
+def _remembers(one: _Seen, target: Target) -> bool:
+    return one.record.value is not None and one.record.value.cluster == target.cluster
 
 
 def _named(seen: Iterable[_Seen]) -> Iterable[str]:

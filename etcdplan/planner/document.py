@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from etcdplan.diff.view import View
-from etcdplan.errors import EtcdplanError
+from etcdplan.errors import EtcdplanError, StaleError
 from etcdplan.model.effects import SetDataAside
 from etcdplan.model.quorum import Quorum
 from etcdplan.model.state import Host, State, Unit
@@ -282,7 +282,10 @@ def dump(document: PlanDocument) -> bytes:
 
 
 def parse(content: bytes, name: str) -> PlanDocument:
-    """Read a plan file; `name` is for messages. Raises `PlanFileError` for anything that `dump` did not write."""
+    """Read a plan file; `name` is for messages. Raises `PlanFileError` for anything that `dump` did not write.
+
+    One that is whole and not what was written raises `StaleError`: it is not what was approved.
+    """
     again = "Make the plan again: etcdplan plan SPEC --out FILE."
     try:
         body = json.loads(content)
@@ -306,9 +309,9 @@ def parse(content: bytes, name: str) -> PlanDocument:
         ) from None
     rest = {key: value for key, value in body.items() if key != "checksum"}
     if sha256(rest) != document.checksum:
-        raise PlanFileError(
+        raise StaleError(
             f"{name} was changed or damaged after it was written: its checksum differs.", hint=again
         )
     if digest_of(document.spec_digest, rest["steps"]) != document.digest:
-        raise PlanFileError(f"{name} was edited: its steps do not have the digest that it names.", hint=again)
+        raise StaleError(f"{name} was edited: its steps do not have the digest that it names.", hint=again)
     return document

@@ -18,20 +18,12 @@ from etcdplan.hosts.ports import HostUnreachable
 from etcdplan.transport.quiet_grpc import grpc
 from etcdplan.transport.ssh import SshHosts
 from tests.support import tls
-from tests.support.ssh_fixtures import runner, server
+from tests.support.ssh_fixtures import hosts, runner, server
 from tests.support.sshd import Runner, Sshd, free_address
 from tests.unit.transport.fake_etcd import FakeEtcd
 
-__all__ = ["runner", "server"]
+__all__ = ["hosts", "runner", "server"]
 pytestmark = [pytest.mark.bed, pytest.mark.timeout(120)]
-
-
-@pytest.fixture
-def hosts(server: Sshd, runner: Runner) -> Iterator[SshHosts]:
-    runner.host("h", server)
-    runner.trust(server.known())
-    with SshHosts(runner.settings()) as hosts:
-        yield hosts
 
 
 @contextmanager

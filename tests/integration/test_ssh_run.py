@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,19 +12,11 @@ import pytest
 from etcdplan.hosts.ports import HostOutcomeUnknown, HostUnreachable
 from etcdplan.hosts.shell import Shell
 from etcdplan.transport.ssh import SshHosts
-from tests.support.ssh_fixtures import runner, server
+from tests.support.ssh_fixtures import hosts, runner, server
 from tests.support.sshd import Runner, Sshd
 
-__all__ = ["runner", "server"]
+__all__ = ["hosts", "runner", "server"]
 pytestmark = [pytest.mark.bed, pytest.mark.timeout(120)]
-
-
-@pytest.fixture
-def hosts(server: Sshd, runner: Runner) -> Iterator[SshHosts]:
-    runner.host("h", server)
-    runner.trust(server.known())
-    with SshHosts(runner.settings()) as hosts:
-        yield hosts
 
 
 @pytest.fixture

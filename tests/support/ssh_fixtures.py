@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from etcdplan.transport.ssh import SshHosts
 from tests.support.sshd import Runner, Sshd
 
 
@@ -20,3 +21,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 def runner(tmp_path: Path) -> Runner:
     """A controller that knows no host."""
     return Runner(tmp_path / "runner")
+
+
+@pytest.fixture
+def hosts(server: Sshd, runner: Runner) -> Iterator[SshHosts]:
+    """The way to the server, which is called h."""
+    runner.host("h", server)
+    runner.trust(server.known())
+    with SshHosts(runner.settings()) as hosts:
+        yield hosts
