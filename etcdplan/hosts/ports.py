@@ -11,6 +11,7 @@ from typing import Protocol
 
 from etcdplan.errors import EtcdplanError, OutcomeUnknownError
 from etcdplan.model.facts import Fact
+from etcdplan.model.machine import UNMEASURED, Figures, Machine
 from etcdplan.model.state import Data, Settings, Unit
 
 STATE_DIR = "/var/lib/etcdplan"
@@ -55,9 +56,8 @@ class HostReport:
     """What files and processes say. `record` is the raw content of the host's record, `trust` of its CA bundle.
 
     `leafs` has an entry for every directory of the host's PKI. `started` of processes is unix seconds on the
-    controller's clock. `free_bytes` is the space left for data, or None. `clock_ahead` is by how many seconds the
-    host's clock is ahead of the controller's, None when it is the same one; `boot_id` is new with every boot of a real
-    machine.
+    controller's clock. `free_bytes` is the space left for data, or None. `boot_id` is new with every boot of a real
+    machine. `machine` lacks the figures of etcd (`HostReader.measure_etcd`).
     """
 
     etcd: Unit
@@ -67,8 +67,8 @@ class HostReport:
     record: Fact[bytes]
     api_servers: Mapping[str, Unit]
     free_bytes: int | None = None
-    clock_ahead: float | None = None
     boot_id: str = ""
+    machine: Machine = UNMEASURED
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,10 @@ class HostReader(Protocol):
 
     def ask_etcd(self, client_url: str, *, timeout: float) -> EtcdReport | None:
         """Ask the etcd at `client_url` through this host; None when it does not answer in time."""
+        ...
+
+    def measure_etcd(self, client_url: str, *, timeout: float) -> Fact[Figures]:
+        """Return what the etcd at `client_url` has measured, through this host; unknown when it cannot be read."""
         ...
 
 

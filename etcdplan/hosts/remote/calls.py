@@ -14,6 +14,8 @@ from typing import Protocol
 from etcdplan.errors import EtcdplanError, OutcomeUnknownError
 from etcdplan.hosts.ports import Claim, EtcdReport, HostRefused
 from etcdplan.hosts.remote.once import Effects
+from etcdplan.model.facts import Fact
+from etcdplan.model.machine import Figures
 
 _LET_THROUGH = 20
 _RPC_TIMEOUT = 9.0
@@ -47,6 +49,10 @@ class EtcdAccess(Protocol):
 
     def ask(self, client_url: str, *, timeout: float) -> EtcdReport | None:
         """Return what the etcd there says; None when it does not answer in time."""
+        ...
+
+    def measure(self, client_url: str, *, timeout: float) -> Fact[Figures]:
+        """Return what the etcd there has measured; unknown when it cannot be read in time."""
         ...
 
     def at(self, client_url: str) -> MemberCalls:
