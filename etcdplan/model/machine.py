@@ -34,7 +34,7 @@ class Figures:
     average way to another member and back.
     """
 
-    database: int | None
+    database: int
     fsync: float | None
     commit: float | None
     round_trip: float | None

@@ -183,7 +183,7 @@ def _listens(settings: Settings) -> Iterator[tuple[str, int]]:
 def _hardware(host: Host) -> Iterator[_Advice]:
     machine, address = host.machine, f"host/{host.address}"
     figures = machine.figures.value
-    database = (figures.database or 0) if figures else 0
+    database = figures.database if figures else 0
     limit, memory, processors = next(row for row in SIZES if row[0] is None or database <= row[0] * 1e6)
     data = f"up to {limit} MB of data" if limit else "more than 1 GB of data"
     remedy = "see etcd's hardware recommendations"

@@ -82,6 +82,8 @@ def figures(text: str) -> Figures:
             trips.setdefault(labels.get("To", ""), {})[part] = value
         elif name == DATABASE:
             database = int(value)
+    if database is None:
+        raise ValueError("it says nothing of a database")
     counted = [trip for trip in trips.values() if trip.get("_count", 0) >= ENOUGH_ROUND_TRIPS]
     return Figures(
         database=database,
@@ -127,7 +129,7 @@ def _body(answer: bytes) -> str:
     status, _, headers = head.decode("latin-1").partition("\r\n")
     if status.split(" ")[1:2] != ["200"]:
         raise ValueError(f"it answers {status[:60]!r}")
-    if re.search(r"^content-encoding: *gzip *$", headers, re.IGNORECASE | re.MULTILINE):
+    if re.search(r"^content-encoding: *gzip *\r?$", headers, re.IGNORECASE | re.MULTILINE):
         unpacker = zlib.decompressobj(wbits=31)
         body = unpacker.decompress(body, _LIMIT)
         if not unpacker.eof:

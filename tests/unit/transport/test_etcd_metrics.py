@@ -21,7 +21,8 @@ def trip(to: str, total: float, count: int) -> str:
     return f'{ROUND_TRIP}_sum{{To="{to}"}} {total}\n{ROUND_TRIP}_count{{To="{to}"}} {count}\n'
 
 
-NONE = Figures(None, None, None, None)
+SIZE = f"{DATABASE} 2.0971520e+07\n"
+NONE = Figures(20971520, None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -37,26 +38,25 @@ NONE = Figures(None, None, None, None)
     ],
 )
 def test_percentile(counts: list[tuple[str, int]], percentile: float | None) -> None:
-    read = figures(histogram(FSYNC, *counts))
+    read = figures(SIZE + histogram(FSYNC, *counts))
     assert read.fsync == (None if percentile is None else pytest.approx(percentile))
-    assert figures(histogram(COMMIT, *counts)).commit == read.fsync
+    assert figures(SIZE + histogram(COMMIT, *counts)).commit == read.fsync
     assert read.commit is None
 
 
 def test_the_longest_average_round_trip_counts_once_there_are_a_few() -> None:
-    assert figures(trip("a", 0.4, 4) + trip("b", 1.0, 5) + trip("c", 9.0, 3)).round_trip == pytest.approx(0.2)
-    assert figures(trip("a", 0.3, 3)).round_trip is None
+    assert figures(
+        SIZE + trip("a", 0.4, 4) + trip("b", 1.0, 5) + trip("c", 9.0, 3)
+    ).round_trip == pytest.approx(0.2)
+    assert figures(SIZE + trip("a", 0.3, 3)).round_trip is None
 
 
 def test_the_rest_is_passed_over() -> None:
-    assert figures(f"# HELP\ngo_gc 1\n{DATABASE} 2.0971520e+07\n{DATABASE}_x 3\n") == Figures(
-        20971520, None, None, None
-    )
-    assert figures("") == NONE
+    assert figures(f"# HELP\ngo_gc 1\n{SIZE}{DATABASE}_x 3\n") == NONE
 
 
 @pytest.mark.parametrize(
-    "line", [f"{FSYNC}_bucket", f"{DATABASE} much", f'{FSYNC}_bucket{{le="x"}} 1', f"{DATABASE} NaN"]
+    "line", [f"{FSYNC}_bucket", f"{DATABASE} much", f'{FSYNC}_bucket{{le="x"}} 1', f"{DATABASE} NaN", ""]
 )
 def test_nonsense_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match=r"."):
@@ -81,7 +81,7 @@ def served(answer: Callable[[socket.socket], object], *, timeout: float = 10) ->
     return fact.why if fact.is_unknown else fact.value
 
 
-OK = b"HTTP/1.0 200 OK\r\nContent-Encoding: gzip\r\n\r\n"
+OK = b"HTTP/1.0 200 OK\r\nContent-Encoding: gzip\r\nContent-Type: text/plain\r\n\r\n"
 BODY = f"{DATABASE} 42\n".encode()
 
 
