@@ -114,6 +114,9 @@ def run_script(
                 # What ends a connection may be that too much came, before any of it was looked at.
                 session.drain()
                 raise
+    except HostOutcomeUnknown:
+        connection.close()  # whoever sends too much may go on with it
+        raise
     except (paramiko.SSHException, EOFError, OSError) as error:
         late = time.monotonic() >= deadline
         reason = "it did not end in time" if late else "the SSH connection broke"
