@@ -82,10 +82,9 @@ def test_what_a_frozen_holder_was_about_to_call_reaches_no_etcd(fleet: Fleet, us
         assert f"process {old.pid} (apply), which is dead" in took_over.err
         ended = goes_on(old, since)
         assert session.poll() is None, "only the holder's own sessions are ended"
-    assert ended.code == 4, ended
-    assert "The lock was taken over by" in ended.err
-    assert "Nothing more is changed here" in ended.err
     fleet.settled(3)
+    assert ended.code == 4, ended
+    assert "taken over" in ended.err
 
 
 def test_a_run_that_was_frozen_leaves_the_rest_to_the_one_that_resumed_it(fleet: Fleet) -> None:
@@ -99,6 +98,6 @@ def test_a_run_that_was_frozen_leaves_the_rest_to_the_one_that_resumed_it(fleet:
         elsewhere(fleet).resume()
         fleet.settled(3)
         ended = goes_on(old, since)
-    assert ended.code == 4, ended
-    assert "The lock was taken over by" in ended.err
     fleet.settled(3)
+    assert ended.code == 4, ended
+    assert "taken over" in ended.err
