@@ -16,7 +16,7 @@ from tests.support.fleet import Done, Fleet
 
 pytestmark = [pytest.mark.bed, pytest.mark.timeout(600)]
 
-_OTHER_MACHINE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+_OTHER_MACHINE = ("unshare", "--pid", "--fork", "--mount-proc", "--propagation", "slave", "--kill-child")
 """What a process is started with that cannot see whether one of ours lives."""
 _FROZEN = 60.0
 
@@ -101,3 +101,20 @@ def test_a_run_that_was_frozen_leaves_the_rest_to_the_one_that_resumed_it(fleet:
     fleet.settled(3)
     assert ended.code == 4, ended
     assert "taken over" in ended.err
+
+
+def test_a_host_that_dies_in_the_middle_ends_the_run_in_time(fleet: Fleet) -> None:
+    fleet.write_spec((1, 2, 3))
+    dying = fleet.host(3)
+    with fleet.start("apply", fleet.spec, "--auto-approve") as apply:
+        assert apply.stderr is not None
+        assert any(dying.address in line for line in apply.stderr), "its turn never came"
+        dying.cut_network()
+        told = [apply.stderr.readline()]
+        since = time.monotonic()
+        while line := apply.stderr.readline():
+            told.append(f"{time.monotonic() - since:.1f} s: {line}")
+        assert apply.wait(60) in (6, 7, 8), told
+    assert time.monotonic() - since < 90, told
+    assert any("Error" in line for line in told), told
+    assert any(dying.address in line for line in told[1:]), told
