@@ -27,6 +27,8 @@ HOST_KEYS = {"ssh-ed25519": ("ssh-ed25519",), "ssh-rsa": ("rsa-sha2-512", "rsa-s
 _MAX_PACKET = (1 << 18) + 1024  # OpenSSH's PACKET_MAX_SIZE, and a MAC
 _MAX_BANNER = 1 << 16
 _GRACE = 0.3
+_LOST_REFUSAL = "Unable to open channel."
+"""What paramiko says of a refusal whose reason it gave to another thread that was refused at the same time."""
 _UNANSWERED_KEEPALIVES = 3
 
 
@@ -137,6 +139,8 @@ class Connection:
                         f"{to[0]} port {to[1]} cannot be connected to from {name}: no answer in time."
                     ) from error
                 self.close()  # a server that does not answer to this answers to nothing
+            if not to and self.alive and str(error) == _LOST_REFUSAL:
+                raise SessionRefused(f"{name} does not open a session.") from error
             raise HostUnreachable(f"The SSH connection to {name} broke: {_reason(error)}.") from error
 
     @contextmanager
@@ -192,7 +196,10 @@ class Connection:
                     f" (recorded for it is only a key of type {', '.join(known_types)}, which is not used)"
                 )
             raise HostUnreachable(
-                f"{self.destination.name} port {self.destination.port} does not agree to an SSH connection: {reason}."
+                f"{self.destination.name} port {self.destination.port} does not agree to an SSH connection: {reason}.",
+                hint="An sshd that just gets many connections drops some of the new ones (MaxStartups): try again."
+                if "protocol banner" in reason
+                else "",
             )
 
     def _check_host_key(self, known: KnownHosts, name: str) -> None:

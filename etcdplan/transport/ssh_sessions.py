@@ -10,6 +10,7 @@ T = TypeVar("T")
 
 MOST: Final = 8
 """sshd's MaxSessions is 10 by default."""
+_CLEARED, _POLL = 5.0, 0.02
 
 
 class Sessions:
@@ -19,6 +20,7 @@ class Sessions:
         self._condition = threading.Condition()
         self._most = MOST
         self._open = 0
+        self._worked = False
 
     @contextmanager
     def one(self, deadline: float) -> Iterator[None]:
@@ -41,14 +43,22 @@ class Sessions:
 
         What is `refused` while there is no other one, or until the deadline, is raised.
         """
+        alone_until: float | None = None
         while True:
             others = self._open - 1
             try:
-                return open_()
+                opened = open_()
+                self._worked = True
+                return opened
             except refused:
-                with self._condition:
-                    if others < 1:
+                if others < 1:
+                    # The server may still be busy with the end of the one before.
+                    alone_until = alone_until or min(deadline, time.monotonic() + _CLEARED)
+                    if not self._worked or time.monotonic() >= alone_until:
                         raise
+                    time.sleep(_POLL)
+                    continue
+                with self._condition:
                     self._most = max(1, min(self._most, self._open - 1))
                     # The place of this one is given up until there is room again.
                     self._open -= 1

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from etcdplan.__main__ import main
+from etcdplan.apply.heartbeat import Heartbeat
 from etcdplan.transport.errors import EtcdUnreachable
 from etcdplan.transport.etcd import EtcdClient
 
@@ -21,6 +22,8 @@ from etcdplan.transport.etcd import EtcdClient
 def freeze_before(method: str) -> None:
     """Stop all threads of this process before the first call; it goes on where it was."""
     call = getattr(EtcdClient, method)
+    # A heartbeat that was under way would be too late afterwards, and end the connection: no thread to rely on.
+    Heartbeat._run = lambda _: None  # type: ignore[method-assign]
 
     def frozen(*args: Any, **kwargs: Any) -> Any:
         setattr(EtcdClient, method, call)

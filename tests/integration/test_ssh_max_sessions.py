@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.bed, pytest.mark.timeout(120)]
 
 @pytest.mark.parametrize("limit", [1, 2])
 def test_with_fewer_sessions_commands_take_turns(tmp_path: Path, limit: int) -> None:
-    server = Sshd(tmp_path / "sshd", extra=f"MaxSessions {limit}\nMaxStartups 1").start()
+    server = Sshd(tmp_path / "sshd", extra=f"MaxSessions {limit}").start()
     try:
         runner = Runner(tmp_path / "runner")
         runner.host("h", server)
