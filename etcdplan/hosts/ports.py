@@ -149,6 +149,13 @@ class HostStore(Protocol):
         """
         ...
 
+    def end_sessions(self, token: int) -> None:
+        """End the sessions through which controllers with older tokens could still call etcd, and only these.
+
+        Returns when they have ended: what such a controller sends later reaches nobody. May be repeated.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:

@@ -244,6 +244,9 @@ class FakeStore:
             self.write(name, content)
             return True
 
+    def end_sessions(self, token: int) -> None:
+        """Do nothing: a call from a fake world's controller is there at once, or never."""
+
     @contextmanager
     def exclusive(self, *, timeout: float) -> Iterator[None]:
         """Hold the guard; nobody can let go of it while this controller waits, so that it waits in vain."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from etcdplan.apply.holder import Holder
-from etcdplan.apply.lock import LockRecord
+from etcdplan.apply.lock_file import LockRecord
 from etcdplan.errors import EtcdplanError
 from etcdplan.hosts.ports import Claim, EtcdReport
 from etcdplan.hosts.remote.host import RemoteHost
