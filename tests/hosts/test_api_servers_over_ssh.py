@@ -1,5 +1,6 @@
 """Real kube-apiservers on systemd hosts: re-pointed one at a time, each ready before the next."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,9 +37,9 @@ def write_spec(fleet: Fleet, plane: ControlPlane, *members: int, extra: str = ""
 
 def leader(fleet: Fleet, *members: int) -> int:
     """Return the number of the host whose etcd leads."""
-    said = fleet.run("status", fleet.spec).out
-    line = next(line for line in said.splitlines() if "leader" in line)
-    return next(number for number in members if f"member{number}" in line)
+    said = json.loads(fleet.run("status", "--json", fleet.spec).out)
+    host = next(member["host"] for member in said["members"] if member["leader"])
+    return next(number for number in members if fleet.host(number).address == host)
 
 
 def test_a_leader_that_is_cut_off_is_replaced_beside_api_servers_that_know_all_members(

@@ -60,7 +60,7 @@ def files_of(form: str, name: str, flags: Sequence[str]) -> dict[str, str]:
     unit = _unit(f"{BINARY} $KUBE_API_ARGS", more=f"EnvironmentFile={file}\n")
     return {
         f"/usr/lib/systemd/system/kube-apiserver-{name}.service": unit,
-        file: f"# The API server's flags.\nKUBE_API_ARGS=\"{' '.join(flags)}\"\n",
+        file: f'# The API server\'s flags.\nKUBE_API_ARGS="{" ".join(flags)}"\n',
     }
 
 
@@ -111,7 +111,9 @@ class ControlPlane:
             "service-account-signing-key-file": f"{PKI}/sa.key",
             "service-cluster-ip-range": "10.96.0.0/16",
         }
-        for path, text in files_of(form, name, [f"--{flag}={value}" for flag, value in flags.items()]).items():
+        for path, text in files_of(
+            form, name, [f"--{flag}={value}" for flag, value in flags.items()]
+        ).items():
             host.put(path, text)
         host.exec("systemctl", "daemon-reload")
 
