@@ -24,12 +24,12 @@ def inspect(
     Looks again as long as `conclude` raises `NotLookedAt`. Raises `HostUnreachable`.
     """
     deadline = time.monotonic() + timeout
+    named = [f"={unit}" for unit in layout.api_servers.values() if unit]
     more: list[str] = []
     for _ in range(_LOOKS):
         before, left = time.time(), deadline - time.monotonic()
-        answer = look(
-            shell, ["look"], "inspect", layout.etcd_unit, layout.data_dir, *more, timeout=left, limit=_LIMIT
-        )
+        asked = (layout.etcd_unit, layout.data_dir, *named, *more)
+        answer = look(shell, ["look"], "inspect", *asked, timeout=left, limit=_LIMIT)
         middle = (before + time.time()) / 2
         try:
             view = parse(answer)

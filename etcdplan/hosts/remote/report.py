@@ -114,7 +114,12 @@ class _Facts:
         if program.path.endswith(("/systemd", "/systemd-executor")) or not program.argv:
             raise ValueError(f"{unit} is about to start")
         started = round(time.time() - program.age)
-        ready = program.ready.split(" ")[1:2] in (["200"], ["401"])
+        ready = program.ready.split(" ")[1:2] == ["200"]
+        if program.ready.split(" ")[1:2] == ["401"]:
+            raise ValueError(
+                "whether it is ready it tells nobody without a certificate (401 on /readyz), and the host has none "
+                "that it accepts: neither --kubelet-client-certificate nor /etc/kubernetes/pki/apiserver-kubelet-client.crt"
+            )
         settings = self._running_settings(program) if etcd else about_etcd(_flags(program.argv))
         return Process(settings, ready, hung=program.state in "Tt", started=started)
 
