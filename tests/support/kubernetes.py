@@ -69,10 +69,9 @@ class ControlPlane:
 
     def __init__(self, directory: Path, servers: Mapping[str, tuple[Host, str]]) -> None:
         self.servers = servers
-        self._directory = directory
         self._ca_key = ec.generate_private_key(ec.SECP256R1())
         self._ca = _certificate("kubernetes", self._ca_key, self._ca_key, "kubernetes", authority=True)
-        self._client = self._leaf("admin", "system:masters")
+        self._context = self._client(directory)
         for name, (host, form) in servers.items():
             self._install(name, host, form)
 
@@ -80,6 +79,17 @@ class ControlPlane:
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _certificate(name, key, self._ca_key, "kubernetes", group=group)
         return certificate.public_bytes(Encoding.PEM), _pem(key)
+
+    def _client(self, directory: Path) -> ssl.SSLContext:
+        """Return what an administrator shows."""
+        certificate, key = self._leaf("admin", "system:masters")
+        both = directory / "admin.pem"
+        both.write_bytes(certificate + key)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE  # Each made its certificate itself.
+        context.load_cert_chain(both)
+        return context
 
     def _install(self, name: str, host: Host, form: str) -> None:
         program = kube_apiserver(build=True)
@@ -142,7 +152,7 @@ class ControlPlane:
     ) -> tuple[int, Any]:
         """Ask an API server as an administrator; return the status and the answer. Raises `OSError`."""
         host, _ = self.servers[name]
-        connection = HTTPSConnection(host.address, PORT, timeout=timeout, context=self._context())
+        connection = HTTPSConnection(host.address, PORT, timeout=timeout, context=self._context)
         try:
             payload = None if body is None else json.dumps(body)
             connection.request(method, path, payload, {"Content-Type": "application/json"})
@@ -189,7 +199,7 @@ class ControlPlane:
                         written.last[name] = time.monotonic()
                     else:
                         written.failed.setdefault(name, []).append(status)
-                stop.wait(0.05)
+                stop.wait(0.1)
 
         threads = [threading.Thread(target=write, args=(name,), daemon=True) for name in self.servers]
         for thread in threads:
@@ -200,18 +210,6 @@ class ControlPlane:
             stop.set()
             for thread in threads:
                 thread.join(30)
-
-    def _context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE  # Each made its certificate itself.
-        certificate, key = self._directory / "admin.crt", self._directory / "admin.key"
-        if not key.exists():
-            certificate.write_bytes(self._client[0])
-            key.write_bytes(self._client[1])
-        context.load_cert_chain(certificate, key)
-        return context
-
 
 _OBJECTS = "/api/v1/namespaces/default/configmaps"
 

@@ -117,8 +117,8 @@ class _Facts:
         ready = program.ready.split(" ")[1:2] == ["200"]
         if program.ready.split(" ")[1:2] == ["401"]:
             raise ValueError(
-                "whether it is ready it tells nobody without a certificate (401 on /readyz), and the host has none "
-                "that it accepts: neither --kubelet-client-certificate nor /etc/kubernetes/pki/apiserver-kubelet-client.crt"
+                "whether it is ready it tells nobody without a certificate (401 on /readyz), and that of its "
+                "--kubelet-client-certificate (or /etc/kubernetes/pki/apiserver-kubelet-client.crt) it does not accept"
             )
         settings = self._running_settings(program) if etcd else about_etcd(_flags(program.argv))
         return Process(settings, ready, hung=program.state in "Tt", started=started)
