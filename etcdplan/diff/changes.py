@@ -154,6 +154,9 @@ def _api_server(view: View, server: ApiServerTarget) -> Iterator[Change]:
     if process is None or process.hung:
         before = "down" if process is None else "hung"
         yield Change(f"{address}/process", "start", before, "running", f"it is {before}")
+    if view.routed_away(server):
+        why = "its clients were routed away while it was stopped"
+        yield Change(f"{address}/clients", "update", "routed away", "routed to it", why)
 
 
 def _leftovers(view: View) -> Iterator[Change]:

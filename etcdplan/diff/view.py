@@ -254,6 +254,10 @@ class View:
         members = self.target.members.values()
         return tuple(member.client_url for member in members if not own or member.name == server.member)
 
+    def routed_away(self, server: ApiServerTarget) -> bool:
+        """Whether the clients of an API server still are; without a hook in the spec nobody could route them back."""
+        return bool(self.target.drain) and self.state.host(server.host).unit(server.unit).drained
+
     def leftovers(self) -> Iterator[Host]:
         """Yield the hosts outside the spec's members that still have an etcd of this cluster that is no member."""
         if not self.born:

@@ -179,6 +179,10 @@ class HostEffects(Protocol):
         """Stop a unit and keep it from starting."""
         ...
 
+    def note_drained(self, claim: Claim, unit: str, *, drained: bool) -> None:
+        """Note that the clients of an API server were routed away from it, or that they no longer are."""
+        ...
+
     def set_data_aside(self, claim: Claim) -> None:
         """Rename etcd's data within its directory, to a name that no etcd reads; delete nothing."""
         ...

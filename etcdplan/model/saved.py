@@ -17,7 +17,12 @@ class SavedStateError(EtcdplanError):
 
 def dump_state(state: State) -> dict[str, Any]:
     """Return the state in JSON terms, with its format version."""
-    return {"format_version": FORMAT_VERSION, "state": TypeAdapter(State).dump_python(state, mode="json")}
+    saved: dict[str, Any] = TypeAdapter(State).dump_python(state, mode="json")
+    for host in saved["hosts"].values():
+        for unit in (host["etcd"], *host["api_servers"].values()):
+            if not unit["drained"]:
+                del unit["drained"]  # So that older versions read it, too.
+    return {"format_version": FORMAT_VERSION, "state": saved}
 
 
 def load_state(content: bytes, name: str) -> State:

@@ -23,7 +23,7 @@ from etcdplan.model.facts import Fact, unknown
 from etcdplan.model.state import ETCD, Process, Unit, api_server_unit
 from etcdplan.transport.etcd import Credentials
 from etcdplan.transport.etcd_report import EtcdClients, ask
-from etcdplan.transport.local_effects import RECORD, LocalEffects
+from etcdplan.transport.local_effects import RECORD, LocalEffects, drained_note
 from etcdplan.transport.local_store import LocalStore
 
 T = TypeVar("T")
@@ -108,6 +108,7 @@ class LocalHost:
             process=self._fact(f"{files.unit}/process", lambda: self._process(files, supervised, deadline)),
             held=supervised.held,
             failing=supervised.failing,
+            drained=not files.is_etcd and (self.store.directory / drained_note(files.unit)).exists(),
         )
 
     def _process(self, files: UnitFiles, supervised: SupervisedUnit, deadline: float) -> Process | None:

@@ -211,6 +211,7 @@ class ControlPlane:
             for thread in threads:
                 thread.join(30)
 
+
 _OBJECTS = "/api/v1/namespaces/default/configmaps"
 
 

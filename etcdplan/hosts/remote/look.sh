@@ -1,8 +1,9 @@
-# inspect ETCD-UNIT DIRECTORY-OR-+FILE-OR-=UNIT...: everything that is to be known of the host, at once; nothing is changed.
-# Files are named as on the host. Of secrets nothing is printed: of a private key only its public half.
+# inspect ETCD-UNIT SECONDS DIRECTORY-OR-+FILE-OR-=UNIT...: everything that is to be known of the host, at once; nothing
+# is changed. An API server may take so many seconds to say whether it is ready. Files are named as on the host. Of
+# secrets nothing is printed: of a private key only its public half.
 
-etcd_unit=$1
-shift
+etcd_unit=$1 patience=$2
+shift 2
 directories= more= servers=
 pki=$root/etc/etcdplan/pki
 newline='
@@ -129,7 +130,7 @@ END
     done
     say "ready $unit"
     printf 'GET /readyz HTTP/1.0\r\n\r\n' |
-        timeout 2 openssl s_client -quiet -connect "$address:$port" "$@" 2>/dev/null | head -n 1
+        timeout "$patience" openssl s_client -quiet -connect "$address:$port" "$@" 2>/dev/null | head -n 1
 }
 
 # data DIRECTORY: what is in it, and the heads of the newest segments of a log there.
@@ -263,6 +264,12 @@ END
 for mark in "$state/held"/*; do
     if [ -e "$mark" ]; then
         say "held ${mark##*/}"
+    fi
+done
+
+for mark in "$state/drained"/*; do
+    if [ -e "$mark" ]; then
+        say "drained ${mark##*/}"
     fi
 done
 

@@ -67,6 +67,7 @@ class _Facts:
             process=self.fact(f"{name}/process", partial(self._process, unit, etcd=etcd)),
             held=unit in self._view.held,
             failing=failed,
+            drained=not etcd and name.removeprefix(api_server_unit("")) in self._view.drained,
         )
 
     def content(self, path: str) -> bytes | None:

@@ -6,7 +6,7 @@ from etcdplan.diff.view import View
 from etcdplan.model.endpoints import OVERRIDES, named, overrides, servers
 from etcdplan.model.state import Settings
 from etcdplan.planner.refusal import Refusal
-from etcdplan.steps.api_server import StopApiServer, same_flags
+from etcdplan.steps.api_server import RouteClientsBack, StopApiServer, same_flags
 from etcdplan.steps.base import Step
 
 
@@ -14,7 +14,7 @@ def _first_naming(view: View, wrong: Callable[[Settings], bool]) -> Step | None:
     """Re-point, or else stop, the first running API server whose flags name a wrong endpoint."""
     for server in view.api_servers:
         if wrong(view.in_use(server)):
-            step = view.api_server(server) or StopApiServer(server.name, server.host)
+            step = view.api_server(server) or StopApiServer(server.name, server.host, view.target.drain)
             return _down(view) or step
     return None
 
@@ -115,4 +115,14 @@ def final(view: View) -> Step | None:
         step = view.api_server(server)
         if step is not None and step.effects(view.state):
             return _down(view) or step
+    return None
+
+
+def route_back(view: View) -> Step | None:
+    """Route clients back to API servers."""
+    for server in view.api_servers:
+        if view.routed_away(server):
+            process = view.state.host(server.host).unit(server.unit).process.get()
+            if process is not None and process.answering:
+                return RouteClientsBack(server.name, server.host, view.target.drain)
     return None
