@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,20 +14,20 @@ from tests.support.kubernetes import DROP_IN, ENVIRONMENT, UNIT, ControlPlane
 pytestmark = [pytest.mark.bed, pytest.mark.timeout(600)]
 
 FORMS = {"cp1": UNIT, "cp2": DROP_IN, "cp3": ENVIRONMENT}
+PLACES = {
+    "cp1": "/etc/systemd/system/kube-apiserver-cp1.service",
+    "cp2": "/etc/systemd/system/kube-apiserver.service.d/20-flags.conf",
+    "cp3": "/etc/default/kube-apiserver",
+}
+"""Where the flags of each are, and stay."""
 
 
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    """Members on hosts 1 to 4, API servers on 5 to 7."""
-    with Fleet.up(tmp_path, 7) as fleet:
-        yield fleet
-
-
-@pytest.fixture
-def plane(fleet: Fleet, tmp_path: Path) -> ControlPlane:
-    return ControlPlane(
-        tmp_path, {name: (fleet.host(5 + number), form) for number, (name, form) in enumerate(FORMS.items())}
-    )
+@contextmanager
+def cluster(directory: Path, members: int, *servers: str) -> Iterator[tuple[Fleet, ControlPlane]]:
+    """Hosts for members, and after them a host for each API server."""
+    with Fleet.up(directory, members + len(servers)) as fleet:
+        hosts = {name: (fleet.host(members + n), FORMS[name]) for n, name in enumerate(servers, 1)}
+        yield fleet, ControlPlane(directory, hosts)
 
 
 def write_spec(fleet: Fleet, plane: ControlPlane, *members: int, extra: str = "", **own: str) -> None:
@@ -42,25 +43,73 @@ def leader(fleet: Fleet, *members: int) -> int:
     return next(number for number in members if fleet.host(number).address == host)
 
 
+def addresses(fleet: Fleet, *members: int) -> set[str]:
+    return {fleet.host(number).address for number in members}
+
+
 def test_a_leader_that_is_cut_off_is_replaced_beside_api_servers_that_know_all_members(
-    fleet: Fleet, plane: ControlPlane
+    tmp_path: Path,
 ) -> None:
-    write_spec(fleet, plane, 1, 2, 3)
-    fleet.apply()
-    everyone = {fleet.host(n).address for n in (1, 2, 3)}
-    assert {name: plane.members_of(name) for name in FORMS} == dict.fromkeys(FORMS, everyone)
-    lost = leader(fleet, 1, 2, 3)
-    left = [number for number in (1, 2, 3) if number != lost]
-    with plane.writers() as written:
-        wait_until(lambda: len(written.last) == 3, timeout=30)
+    with cluster(tmp_path, 4, *FORMS) as (fleet, plane):
+        write_spec(fleet, plane, 1, 2, 3)
+        fleet.apply()
+        everyone = addresses(fleet, 1, 2, 3)
+        assert {name: plane.members_of(name) for name in FORMS} == dict.fromkeys(FORMS, everyone)
+        lost = leader(fleet, 1, 2, 3)
+        left = [number for number in (1, 2, 3) if number != lost]
+        with plane.writers() as before:
+            assert wait_until(lambda: len(before.last) == 3, timeout=30)
         fleet.host(lost).cut_network()
         write_spec(fleet, plane, *left, 4)
         fleet.await_status("2 of 3 voters serve")
+        with plane.watched() as away:
+            fleet.apply()
+        assert {frozenset({name}) for name in FORMS} <= set(away)
+        with plane.writers() as after:
+            assert wait_until(lambda: len(after.last) == 3, timeout=30)
+        now = addresses(fleet, *left, 4)
+        assert {name: plane.members_of(name) for name in FORMS} == dict.fromkeys(FORMS, now)
+        for name, path in PLACES.items():
+            assert f"--etcd-servers=https://{fleet.host(left[0]).address}:2379" in plane.read(name, path)
+            assert plane.objects(name) >= before.acknowledged | after.acknowledged
+        fleet.settled(3)
+
+
+def test_an_api_server_stops_with_its_member_after_its_clients_were_routed_away(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    hook = tmp_path / "balancer"
+    own = {"cp1": "member1", "cp2": "member2"}
+    with cluster(tmp_path, 3, *own) as (fleet, plane):
+        extra = "    connect: own\n    drain: balancer\n"
+        write_spec(fleet, plane, 1, 2, 3, extra=extra, **own)
+        assert "does not define it" in fleet.apply(expect=5).err
+        hook.write_text(f'#!/bin/sh\necho "$@" >>{told}\n')
+        hook.chmod(0o755)
+        config = tmp_path / "config.yaml"
+        config.write_text(f"hooks:\n  balancer: {{command: [{hook}, --pool, k8s], timeout: 20s}}\n")
+        config.chmod(0o600)
+        fleet.environment["ETCDPLAN_CONFIG"] = str(config)
         fleet.apply()
-        seen = len(written.acknowledged)
-        assert wait_until(lambda: len(written.acknowledged) > seen + 10, timeout=30)
-    print(written.failed)
-    now = {fleet.host(n).address for n in (*left, 4)}
-    assert {name: plane.members_of(name) for name in FORMS} == dict.fromkeys(FORMS, now)
-    assert all(plane.objects(name) >= written.acknowledged for name in FORMS)
-    fleet.settled(3)
+        assert {name: plane.members_of(name) for name in own} == {
+            "cp1": addresses(fleet, 1),
+            "cp2": addresses(fleet, 2),
+        }
+        assert not told.exists()
+        with plane.writers() as before:
+            assert wait_until(lambda: len(before.last) == 2, timeout=30)
+        etcd = fleet.host(2)
+        etcd.exec("systemctl", "kill", "--signal=KILL", "etcd")
+        etcd.exec("systemctl", "stop", "etcd")
+        etcd.exec("sh", "-c", "rm -rf /var/lib/etcd/member")
+        fleet.await_status("2 of 3 voters serve")
+        hook.write_text("#!/bin/sh\necho balancer is away >&2\nexit 3\n")
+        failed = fleet.apply(expect=6)
+        assert "The hook balancer (cp2 drain) ended with status 3" in failed.err
+        assert plane.running("cp2")
+        hook.write_text(f'#!/bin/sh\necho "$@" >>{told}\n')
+        fleet.resume()
+        assert told.read_text().splitlines() == ["--pool k8s cp2 drain", "--pool k8s cp2 undrain"]
+        assert plane.members_of("cp2") == addresses(fleet, 2)
+        assert wait_until(lambda: all(map(plane.ready, own)), timeout=30)
+        assert all(plane.objects(name) >= before.acknowledged for name in own)
+        fleet.settled(3)

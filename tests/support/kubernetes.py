@@ -5,6 +5,7 @@ is hardened.
 """
 
 import json
+import socket
 import ssl
 import threading
 import time
@@ -169,6 +170,39 @@ class ControlPlane:
         """Whether an API server says so."""
         try:
             return self.request(name, "GET", "/readyz", timeout=3)[0] == 200
+        except OSError:
+            return False
+
+    def read(self, name: str, path: str) -> str:
+        """Return a file of an API server's host."""
+        return self.servers[name][0].exec("cat", path).stdout
+
+    @contextmanager
+    def watched(self) -> Iterator[list[frozenset[str]]]:
+        """Note all the while which API servers have no process, each combination once in a row."""
+        seen: list[frozenset[str]] = []
+        stop = threading.Event()
+
+        def watch() -> None:
+            while not stop.is_set():
+                away = frozenset(name for name in self.servers if not self._listens(name))
+                if seen[-1:] != [away]:
+                    seen.append(away)
+                stop.wait(0.2)
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield seen
+        finally:
+            stop.set()
+            thread.join(30)
+            assert max(map(len, seen)) <= 1, f"more than one at a time: {seen}"
+
+    def _listens(self, name: str) -> bool:
+        try:
+            with socket.create_connection((self.servers[name][0].address, PORT), timeout=5):
+                return True
         except OSError:
             return False
 

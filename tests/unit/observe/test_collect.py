@@ -6,8 +6,7 @@ from etcdplan.hosts.ports import EtcdReport, ListedMember, ManagedHost
 from etcdplan.model.facts import UnknownFact
 from etcdplan.observe.collect import observe
 from etcdplan.observe.membership import compose
-from tests.support.fake_pki import CREDENTIALS
-from tests.support.fake_runs import Runner
+from tests.support.fake_runs import CREDENTIALS, Runner
 from tests.support.fake_world import FakeWorld
 from tests.support.scenarios import founded, make_spec
 
