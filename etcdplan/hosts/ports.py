@@ -117,6 +117,13 @@ class HostReader(Protocol):
         """Ask the etcd at `client_url` through this host; None when it does not answer in time."""
         ...
 
+    def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
+        """Connect to a URL so many times, through this host; return the member ID of each etcd that answered.
+
+        All of it takes at most `timeout` seconds. Raises what a connection to the host raises.
+        """
+        ...
+
 
 class HostStore(Protocol):
     """etcdplan's own directory on a host; names are relative paths of plain words and slashes."""

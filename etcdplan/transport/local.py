@@ -101,6 +101,10 @@ class LocalHost:
         """Ask the etcd at `client_url`; None when it does not answer in time."""
         return ask(self.effects.clients, client_url, timeout=timeout)
 
+    def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
+        """Connect to a URL so many times; return the member ID of each etcd that answered."""
+        return self.effects.clients.members_behind(url, times=times, timeout=timeout)
+
     def _unit(self, files: UnitFiles, deadline: float) -> Unit:
         supervised = SupervisedUnit(self.store.root, files.name)
         return Unit(

@@ -11,7 +11,7 @@ from etcdplan.hosts.remote.host import RemoteHost
 from etcdplan.hosts.remote.layout import Layout
 from etcdplan.transport.errors import EtcdUnreachable
 from etcdplan.transport.etcd import Credentials, EtcdClient
-from etcdplan.transport.etcd_report import EtcdClients, report
+from etcdplan.transport.etcd_report import EtcdClients, members_behind, report
 from etcdplan.transport.ssh import SshHosts
 from etcdplan.transport.ssh_forward import Forward
 
@@ -55,6 +55,12 @@ class TunnelledEtcd:
             return None
         return report(client, timeout=timeout)
 
+    def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
+        """Connect so many times through the host; return the member ID of each etcd that answered."""
+        parts = urlsplit(url)
+        forward = self.ssh.forward(self.address, parts.hostname or "", parts.port or 0, timeout=timeout)
+        return members_behind(url, self.credentials, forward.target, times=times, timeout=timeout)
+
 
 @dataclass(frozen=True, slots=True)
 class ReadDirectly:
@@ -77,6 +83,10 @@ class ReadDirectly:
         except EtcdUnreachable:
             return None
         return report(client, timeout=timeout)
+
+    def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
+        """Connect so many times, through the host: it is there that the load balancer must be reached."""
+        return self.tunnelled.members_behind(url, times=times, timeout=timeout)
 
 
 class RemoteHosts:

@@ -1,6 +1,9 @@
 """Real kube-apiservers on systemd hosts: re-pointed one at a time, each ready before the next."""
 
+import contextlib
 import json
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,3 +116,61 @@ def test_an_api_server_stops_with_its_member_after_its_clients_were_routed_away(
         assert wait_until(lambda: all(map(plane.ready, own)), timeout=30)
         assert all(plane.objects(name) >= before.acknowledged for name in own)
         fleet.settled(3)
+
+
+class Balancer:
+    """A load balancer on the controller's machine: each connection goes to the next member."""
+
+    def __init__(self, address: str, members: list[str]) -> None:
+        self.members = members
+        self.turn = 0
+        self.server = socket.create_server((address, 0))
+        self.url = f"https://{address}:{self.server.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.server.accept()
+                # A member that does not answer is passed over.
+                for _ in self.members:
+                    self.turn += 1
+                    member = self.members[self.turn % len(self.members)]
+                    with contextlib.suppress(OSError):
+                        there = socket.create_connection((member, 2379), timeout=2)
+                        there.settimeout(None)
+                        for one, other in ((client, there), (there, client)):
+                            threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
+                        break
+                else:
+                    client.close()
+
+    @staticmethod
+    def _copy(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        for one in (source, target):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.server.close()
+
+
+def test_a_load_balancer_is_seen_to_lead_to_every_member(tmp_path: Path) -> None:
+    with cluster(tmp_path, 3, "cp1") as (fleet, plane):
+        everyone = sorted(addresses(fleet, 1, 2, 3))
+        with contextlib.closing(Balancer(fleet.bed.controller, everyone)) as balancer:
+            write_spec(fleet, plane, 1, 2, 3, extra=f'    connect: {{loadBalancer: "{balancer.url}"}}\n')
+            fleet.apply()
+            assert plane.running("cp1")["etcd-servers"] == balancer.url
+            with plane.writers() as written:
+                assert wait_until(lambda: "cp1" in written.last, timeout=30)
+            planned = fleet.run("plan", fleet.spec)
+            assert "No changes" in planned.out
+            assert "Note:" not in planned.err
+            balancer.members = everyone[:2]
+            planned = fleet.run("plan", fleet.spec)
+            assert "No changes" in planned.out
+            assert "never led to member3" in planned.err

@@ -137,6 +137,11 @@ class FakeHost:
             errors=() if leader else ("etcdserver: no leader",),
         )
 
+    def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
+        """Nobody else stands behind a URL of the fake world."""
+        found = self.ask_etcd(url, timeout=timeout)
+        return (found.member_id,) * times if found else ()
+
     def perform(
         self, effect: str, act: Callable[[FakeMachine], object], *args: object, claim: Claim | None = None
     ) -> None:

@@ -45,3 +45,7 @@ class RemoteHost:
     def ask_etcd(self, client_url: str, *, timeout: float) -> EtcdReport | None:
         """Ask the etcd at `client_url`; None when it does not answer in time."""
         return self.access.ask(client_url, timeout=timeout)
+
+    def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
+        """Connect to a URL so many times; return the member ID of each etcd that answered."""
+        return self.access.members_behind(url, times=times, timeout=timeout)

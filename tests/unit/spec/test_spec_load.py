@@ -398,7 +398,8 @@ CASES: dict[str, tuple[str, str, str | list[str]]] = {
     "drain that is a command": (
         "connect: all",
         "connect: all\n    drain: /bin/rm -rf",
-        "20:5: spec.apiServers.drain: '/bin/rm -rf' is not a name; use lower-case letters, digits, '-' and '.', at most 63",
+        "20:5: spec.apiServers.drain: '/bin/rm -rf' is not a name; "
+        "use lower-case letters, digits, '-' and '.', at most 63",
     ),
     "load balancer without port": (
         "connect: all",
