@@ -50,30 +50,40 @@ def addresses(fleet: Fleet, *members: int) -> set[str]:
     return {fleet.host(number).address for number in members}
 
 
+def apply_patiently(fleet: Fleet) -> None:
+    """Apply; while a host is silent every look takes as long as it is waited for, and here are many."""
+    process = fleet.start("apply", fleet.spec, "--auto-approve")
+    _, said = process.communicate(timeout=500)
+    assert process.returncode == 0, said
+
+
 def test_a_leader_that_is_cut_off_is_replaced_beside_api_servers_that_know_all_members(
     tmp_path: Path,
 ) -> None:
-    with cluster(tmp_path, 4, *FORMS) as (fleet, plane):
+    servers = ("cp2", "cp3")
+    with cluster(tmp_path, 4, *servers) as (fleet, plane):
         write_spec(fleet, plane, 1, 2, 3)
         fleet.apply()
         everyone = addresses(fleet, 1, 2, 3)
-        assert {name: plane.members_of(name) for name in FORMS} == dict.fromkeys(FORMS, everyone)
+        assert {name: plane.members_of(name) for name in servers} == dict.fromkeys(servers, everyone)
         lost = leader(fleet, 1, 2, 3)
         left = [number for number in (1, 2, 3) if number != lost]
         with plane.writers() as before:
-            assert wait_until(lambda: len(before.last) == 3, timeout=30)
+            assert wait_until(lambda: len(before.last) == 2, timeout=30)
         fleet.host(lost).cut_network()
         write_spec(fleet, plane, *left, 4)
         fleet.await_status("2 of 3 voters serve")
         with plane.watched() as away:
-            fleet.apply()
-        assert {frozenset({name}) for name in FORMS} <= set(away)
+            apply_patiently(fleet)
+        assert {frozenset({name}) for name in servers} <= set(away)
         with plane.writers() as after:
-            assert wait_until(lambda: len(after.last) == 3, timeout=30)
+            assert wait_until(lambda: len(after.last) == 2, timeout=30)
         now = addresses(fleet, *left, 4)
-        assert {name: plane.members_of(name) for name in FORMS} == dict.fromkeys(FORMS, now)
-        for name, path in PLACES.items():
-            assert f"--etcd-servers=https://{fleet.host(left[0]).address}:2379" in plane.read(name, path)
+        assert {name: plane.members_of(name) for name in servers} == dict.fromkeys(servers, now)
+        for name in servers:
+            assert f"--etcd-servers=https://{fleet.host(left[0]).address}:2379" in plane.read(
+                name, PLACES[name]
+            )
             assert plane.objects(name) >= before.acknowledged | after.acknowledged
         fleet.settled(3)
 
