@@ -134,6 +134,7 @@ class Balancer:
     def __init__(self, address: str, members: list[str]) -> None:
         self.members = members
         self.turn = 0
+        self.open: list[socket.socket] = []
         self.server = socket.create_server((address, 0))
         self.url = f"https://{address}:{self.server.getsockname()[1]}"
         threading.Thread(target=self._serve, daemon=True).start()
@@ -149,11 +150,18 @@ class Balancer:
                     with contextlib.suppress(OSError):
                         there = socket.create_connection((member, 2379), timeout=2)
                         there.settimeout(None)
-                        for one, other in ((client, there), (there, client)):
-                            threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
+                        self.open += [client, there]
+                        threading.Thread(target=self._join, args=(client, there), daemon=True).start()
                         break
                 else:
                     client.close()
+
+    def _join(self, client: socket.socket, there: socket.socket) -> None:
+        with client, there:
+            back = threading.Thread(target=self._copy, args=(there, client), daemon=True)
+            back.start()
+            self._copy(client, there)
+            back.join()
 
     @staticmethod
     def _copy(source: socket.socket, target: socket.socket) -> None:
@@ -166,6 +174,9 @@ class Balancer:
 
     def close(self) -> None:
         self.server.close()
+        for one in self.open:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_load_balancer_is_seen_to_lead_to_every_member(tmp_path: Path) -> None:
