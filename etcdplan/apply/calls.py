@@ -16,13 +16,20 @@ from etcdplan.model.effects import (
     MoveLeader,
     Promote,
     Remove,
+    RouteClients,
     SetDataAside,
     Start,
     Stop,
     WriteRecord,
     WriteSettings,
 )
-from etcdplan.model.state import Member, Membership, Record, State, host_of
+from etcdplan.model.state import Member, Membership, Record, State, api_server_unit, host_of
+
+Hook = Callable[[str, str, str], None]
+"""Runs a hook of the runner, given its name, an API server's name, and `drain` or `undrain`; both may be repeated.
+
+Raises `StoppedError` when it fails.
+"""
 
 
 class Signer(Protocol):
@@ -55,6 +62,7 @@ class Caller:
     hosts: Hosts
     signer: Signer | None
     encode: Callable[[Record], bytes]
+    hook: Hook | None = None
 
     def calls(self, effect: Effect, state: State) -> Iterator[Call]:
         """Yield the calls that make the effect; each is made before the next is asked for.
@@ -75,6 +83,13 @@ class Caller:
                 yield Call(host, "stop", unit, lambda port, claim: port.stop(claim, unit))
             case Hold(host, unit):
                 yield Call(host, "hold", unit, lambda port, claim: port.hold(claim, unit))
+            case RouteClients(host, unit, hook, away):
+                yield Call(
+                    host,
+                    "route-clients",
+                    unit,
+                    lambda port, claim: self._route(port, claim, unit, hook, away=away),
+                )
             case SetDataAside(host):
                 yield Call(host, "set-data-aside", "etcd", lambda port, claim: port.set_data_aside(claim))
             case InstallTrust(host):
@@ -93,6 +108,13 @@ class Caller:
                 yield _member_call(effect, state)
             case _:
                 raise NotImplementedError(type(effect).__name__)
+
+    def _route(self, port: HostEffects, claim: Claim, unit: str, hook: str, *, away: bool) -> None:
+        """The hook first: a run that dies before the note is there runs it again."""
+        if self.hook is None:
+            raise StoppedError(f"The hook {hook} is not defined here.", hint="Define it, then resume.")
+        self.hook(hook, unit.removeprefix(api_server_unit("")), "drain" if away else "undrain")
+        port.note_drained(claim, unit, drained=away)
 
     def _signer(self) -> Signer:
         if self.signer is None:

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from etcdplan.apply.approved import Approved, groups_of, what_changed
-from etcdplan.apply.calls import Caller, Signer
+from etcdplan.apply.calls import Caller, Hook, Signer
 from etcdplan.apply.clock import Clock, stamp
 from etcdplan.apply.events import Event, Note, RunStarted
 from etcdplan.apply.executor import Executor
@@ -48,6 +48,7 @@ class Session:
     stop: Callable[[], bool] = lambda: False
     each: Each = in_turn
     beat: bool = True
+    hook: Hook | None = None
 
     def apply(self, approved: PlanDocument) -> int:
         """Carry out an approved plan and return the number of steps done.
@@ -127,7 +128,7 @@ class Session:
             target=self.target,
             hosts=self.hosts,
             observe=self.observe,
-            caller=Caller(self.hosts, self.signer, self._encode),
+            caller=Caller(self.hosts, self.signer, self._encode, self.hook),
             lock=lock,
             journal=journal,
             clock=self.clock,

@@ -92,9 +92,13 @@ def _approve(
     """Plan now, show the plan and ask; None when there is nothing to do."""
     from etcdplan.planner.document import to_document
     from etcdplan.planner.unroll import unroll
+    from etcdplan.render.printable import printable
     from etcdplan.render.text import plan_text
 
-    plan = unroll(cluster.target, cluster.observe(measure=True))
+    state = cluster.observe(measure=True)
+    for note in cluster.notes(state):
+        progress(f"Note: {printable(note)}")
+    plan = unroll(cluster.target, state)
     document = to_document(plan, cluster.digest, spec_path=str(path), advice=cluster.advice())
     color = colored(sys.stdout, no_color=no_color)
     result(plan_text(document, color=color, width=width()))

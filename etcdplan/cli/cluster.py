@@ -94,6 +94,12 @@ class LiveCluster(Cluster):
             measure=measure,
         )
 
+    def notes(self, state: State) -> tuple[str, ...]:
+        """Return what a reader of a plan should know of what is not planned."""
+        from etcdplan.observe.balancer import behind_balancer
+
+        return tuple(behind_balancer(self.target, state, self.hosts))
+
     @cached_property
     def hints(self) -> tuple[str, ...]:
         """Return the hosts that this runner last applied a spec of the cluster to: a spec may name none of them."""

@@ -61,7 +61,8 @@ def plan(
         with connect(cluster, age_identity or []) as reached:
             state = reached.observe(measure=True)
             left = pending(reached.hosts, state, Holder.here("plan"), each=reached.each)
-        for line in pending_lines(left, shlex.quote(str(spec))):
+            notes = reached.notes(state)
+        for line in (*notes, *pending_lines(left, shlex.quote(str(spec)))):
             progress(f"Note: {printable(line)}")
     plan = unroll(cluster.target, state)
     document = to_document(plan, cluster.digest, spec_path=str(spec), advice=cluster.advice())

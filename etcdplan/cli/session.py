@@ -71,6 +71,12 @@ def session_of(cluster: LiveCluster, identities: Sequence[Path], *, color: bool)
     signer = cluster.signer(identities)
     if signer is not None:
         signer.load()
+    hooks = None
+    if cluster.target.drain:
+        from etcdplan.cli.hooks import Hooks
+
+        hooks = Hooks.here()
+        hooks.require(cluster.target.drain)
     with _naming(cluster.loaded.path), interruptible(lambda again: tell(Interrupting(again))) as stop:
         yield Session(
             target=cluster.target,
@@ -84,4 +90,5 @@ def session_of(cluster: LiveCluster, identities: Sequence[Path], *, color: bool)
             tell=tell,
             stop=stop,
             each=cluster.each,
+            hook=hooks.run if hooks else None,
         )

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from etcdplan.diff.target import ApiServerTarget, MemberTarget, Target
 from etcdplan.diff.view import View
+from etcdplan.model.endpoints import SERVERS
 from etcdplan.model.facts import UnknownFact
 from etcdplan.model.state import Record, Settings, State, host_of, steady
 
-LIST_FLAGS = frozenset({"etcd-servers"})
+LIST_FLAGS = frozenset({SERVERS})
 """Flags whose value is a list in any order."""
 
 
@@ -145,7 +146,7 @@ def _api_server(view: View, server: ApiServerTarget) -> Iterator[Change]:
     yield from _certificates(view, server)
     unit = view.state.host(server.host).unit(server.unit)
     endpoints = view.final_endpoints(server)
-    wanted = {**server.settings, "etcd-servers": ",".join(endpoints)}
+    wanted = {**view.flags(server), SERVERS: ",".join(endpoints)}
     process = unit.process.get()
     yield from _flags(address, unit.settings.get(), wanted, "on disk")
     if process is not None:
@@ -153,6 +154,9 @@ def _api_server(view: View, server: ApiServerTarget) -> Iterator[Change]:
     if process is None or process.hung:
         before = "down" if process is None else "hung"
         yield Change(f"{address}/process", "start", before, "running", f"it is {before}")
+    if view.routed_away(server):
+        why = "its clients were routed away while it was stopped"
+        yield Change(f"{address}/clients", "update", "routed away", "routed to it", why)
 
 
 def _leftovers(view: View) -> Iterator[Change]:

@@ -69,6 +69,8 @@ class Target:
     renew_before: int
     leaf_lifetime: int
     allow_outage: bool
+    drain: str
+    """The hook that routes an API server's clients away and back, empty for none."""
     initial_cluster: str
     founding_id: int
     """The ID that the cluster will have when it is bootstrapped from this spec."""
@@ -156,6 +158,7 @@ def build_target(spec: Spec, *, ca: str) -> Target:
         renew_before=tls.renew_before // 1000,
         leaf_lifetime=tls.validity // 1000,
         allow_outage=etcd.allow_outage,
+        drain=body.api_servers.drain or "",
         initial_cluster=everyone,
         founding_id=bootstrap_ids({"initial-cluster": everyone, "initial-cluster-token": token})[0],
     )

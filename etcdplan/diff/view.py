@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from etcdplan.diff.target import ApiServerTarget, MemberTarget, Target
+from etcdplan.model.endpoints import KEPT, SERVERS
 from etcdplan.model.quorum import Quorum, quorum
 from etcdplan.model.state import Host, Member, Membership, Settings, State, host_of, steady
 from etcdplan.steps.api_server import RunApiServer
@@ -214,7 +215,12 @@ class View:
     def api_settings(self, server: ApiServerTarget) -> Settings | None:
         """Return the flags that an API server must have now, None when it must not run for want of its member."""
         endpoints = self._endpoints(server)
-        return None if endpoints is None else {**server.settings, "etcd-servers": ",".join(endpoints)}
+        return None if endpoints is None else {**self.flags(server), SERVERS: ",".join(endpoints)}
+
+    def flags(self, server: ApiServerTarget) -> Settings:
+        """Return all other flags about etcd that an API server must have."""
+        settings = self.state.host(server.host).unit(server.unit).settings.get() or {}
+        return {**{flag: settings[flag] for flag in KEPT if flag in settings}, **server.settings}
 
     def _endpoints(self, server: ApiServerTarget) -> tuple[str, ...] | None:
         if self.target.load_balancer is not None:
@@ -251,6 +257,10 @@ class View:
         members = self.target.members.values()
         return tuple(member.client_url for member in members if not own or member.name == server.member)
 
+    def routed_away(self, server: ApiServerTarget) -> bool:
+        """Whether the clients of an API server still are; without a hook in the spec nobody could route them back."""
+        return bool(self.target.drain) and self.state.host(server.host).unit(server.unit).drained
+
     def leftovers(self) -> Iterator[Host]:
         """Yield the hosts outside the spec's members that still have an etcd of this cluster that is no member."""
         if not self.born:
@@ -274,9 +284,7 @@ class View:
         settings = self.api_settings(server)
         return None if settings is None else RunApiServer(server.name, server.host, settings)
 
-    def endpoints_in_use(self, server: ApiServerTarget) -> frozenset[str]:
-        """Return the endpoints that a running API server was started with; none when it does not run."""
+    def in_use(self, server: ApiServerTarget) -> Settings:
+        """Return the flags that a running API server was started with; none when it does not run."""
         process = self.state.host(server.host).unit(server.unit).process.get()
-        if process is None:
-            return frozenset()
-        return frozenset(url for url in process.settings.get("etcd-servers", "").split(",") if url)
+        return {} if process is None else process.settings

@@ -121,6 +121,13 @@ class HostReader(Protocol):
         """Return what the etcd at `client_url` has measured, through this host; unknown when it cannot be read."""
         ...
 
+    def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
+        """Connect to a URL so many times, through this host; return the member ID of each etcd that answered.
+
+        All of it takes at most `timeout` seconds. Raises what a connection to the host raises.
+        """
+        ...
+
 
 class HostStore(Protocol):
     """etcdplan's own directory on a host; names are relative paths of plain words and slashes."""
@@ -188,6 +195,10 @@ class HostEffects(Protocol):
 
     def hold(self, claim: Claim, unit: str) -> None:
         """Stop a unit and keep it from starting."""
+        ...
+
+    def note_drained(self, claim: Claim, unit: str, *, drained: bool) -> None:
+        """Note that the clients of an API server were routed away from it, or that they no longer are."""
         ...
 
     def set_data_aside(self, claim: Claim) -> None:

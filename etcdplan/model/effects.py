@@ -119,6 +119,21 @@ class Hold(HostEffect):
 
 
 @dataclass(frozen=True, slots=True)
+class RouteClients(HostEffect):
+    """Have a hook of the runner route an API server's clients away or back, and note on the host that it did."""
+
+    only_files = True
+
+    unit: str
+    hook: str
+    away: bool
+
+    def on(self, state: State, host: Host) -> Host:
+        """Only the note changes: of its clients no process here knows."""
+        return host.with_unit(self.unit, replace(host.unit(self.unit), drained=self.away))
+
+
+@dataclass(frozen=True, slots=True)
 class SetDataAside(HostEffect):
     """Rename etcd's data inside its directory; nothing is deleted."""
 
@@ -280,6 +295,7 @@ __all__ = [
     "MoveLeader",
     "Promote",
     "Remove",
+    "RouteClients",
     "SetDataAside",
     "Start",
     "Stop",

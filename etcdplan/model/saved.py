@@ -18,12 +18,14 @@ class SavedStateError(EtcdplanError):
 
 def dump_state(state: State) -> dict[str, Any]:
     """Return the state in JSON terms, with its format version."""
-    body = TypeAdapter(State).dump_python(state, mode="json")
-    for address, host in state.hosts.items():
-        if host.machine == UNMEASURED:
-            # Nothing was measured.
-            del body["hosts"][address]["machine"]
-    return {"format_version": FORMAT_VERSION, "state": body}
+    saved: dict[str, Any] = TypeAdapter(State).dump_python(state, mode="json")
+    for address, host in saved["hosts"].items():
+        if state.hosts[address].machine == UNMEASURED:
+            del host["machine"]
+        for unit in (host["etcd"], *host["api_servers"].values()):
+            if not unit["drained"]:
+                del unit["drained"]  # So that older versions read it, too.
+    return {"format_version": FORMAT_VERSION, "state": saved}
 
 
 def load_state(content: bytes, name: str) -> State:

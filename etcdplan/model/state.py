@@ -53,13 +53,15 @@ class Unit:
     """An etcd or an API server on a host: what its files say, and what runs.
 
     `held` means that it is kept from starting; `failing` that its supervisor gave up after repeated failures, and
-    that neither its settings nor the host's certificates have changed since.
+    that neither its settings nor the host's certificates have changed since; `drained` that the clients of an API
+    server were routed away from it.
     """
 
     settings: Fact[Settings] = ABSENT
     process: Fact[Process] = ABSENT
     held: bool = False
     failing: bool = False
+    drained: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,10 +77,16 @@ def observe(
     seen: dict[str, _Seen] = {}
     named = target.hosts()
     wanted = list(dict.fromkeys((*named, *hints)))
+    aside: dict[str, _Seen] = {}
     while wanted:
-        found = list(each(look, wanted))
+        # A hint that does not answer is not waited for a second time when a member list names it, too.
+        new = [address for address in wanted if address not in aside]
+        found = [aside[address] for address in wanted if address in aside]
+        found += each(look, new)
         if not seen:
-            found = [one for one in found if one.address in named or _remembers(one, target)]
+            others = (one for one in found if one.address not in named and not _remembers(one, target))
+            aside = {one.address: one for one in others}
+            found = [one for one in found if one.address not in aside]
         seen.update((one.address, one) for one in found)
         wanted = [address for address in dict.fromkeys(_named(seen.values())) if address not in seen]
     # What is on a host was read before the member lists: a newcomer that came up in between has no data in that report,

@@ -19,6 +19,7 @@ from etcdplan.model.effects import (
     Start,
     Stop,
 )
+from etcdplan.model.endpoints import named
 from etcdplan.model.quorum import quorum, tolerance
 from etcdplan.model.server_rules import Operation, Peer, verdict
 from etcdplan.model.state import ETCD, Member, Membership, State, api_server_unit, host_of
@@ -105,9 +106,7 @@ def _nobody_points_at(transition: Transition, effect: Remove) -> Iterator[str]:
     for host in transition.before.hosts.values():
         for name, unit in host.api_servers.items():
             process = unit.process.value
-            if process is not None and set(process.settings.get("etcd-servers", "").split(",")) & set(
-                member.client_urls
-            ):
+            if process is not None and named(process.settings) & set(member.client_urls):
                 yield f"API server {name} runs and names {member.name}"
 
 

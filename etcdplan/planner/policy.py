@@ -56,6 +56,7 @@ RULES: tuple[Rule, ...] = (
     api_servers.off_the_leaving,
     leaving.remove_leaving,
     api_servers.final,
+    api_servers.route_back,
     settings.rolling_change,
 )
 

@@ -7,6 +7,7 @@ from etcdplan.diff.changes import Change, diff
 from etcdplan.diff.target import Target
 from etcdplan.diff.view import View
 from etcdplan.model.effects import ImpossibleEffect
+from etcdplan.model.endpoints import named
 from etcdplan.model.quorum import Quorum, quorum
 from etcdplan.model.settle import settle
 from etcdplan.model.state import Host, Membership, State, Unit, host_of
@@ -167,7 +168,7 @@ def _coming_up(observed: State, settled: State) -> Iterator[Change]:
 def _uses(unit: Unit, view: View) -> bool:
     process, listed = unit.process.value, view.state.membership.value
     urls = {url for member in (listed.members.values() if listed else ()) for url in member.client_urls}
-    return process is not None and bool(urls & set(process.settings.get("etcd-servers", "").split(",")))
+    return process is not None and bool(urls & named(process.settings))
 
 
 def _gave_up(host: Host) -> bool:

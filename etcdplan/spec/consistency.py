@@ -38,6 +38,9 @@ def _api_servers(spec: "ClusterSpec") -> Iterator[Invalid]:
         if other != (*place, "port"):
             what = f"{server.port} on {server.host} is also {render_address(('spec', *other))}"
             yield Invalid(what, "give it a port of its own", within=(*place, "port"))
+    if spec.api_servers.drain is not None and spec.api_servers.connect != "own":
+        what = "only with 'connect: own' API servers are stopped"
+        yield Invalid(what, "remove it, or set 'connect: own'", within=("apiServers", "drain"))
     names = [member.name for member in spec.members]
     for place, server in places:
         if spec.api_servers.connect != "own":

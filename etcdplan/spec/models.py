@@ -247,6 +247,8 @@ class ApiServers(Model):
 
     connect: Connect = "all"
     """`all` members, their `own` member each, or through a load balancer."""
+    drain: Annotated[Name | None, Field(exclude_if=lambda name: name is None)] = None
+    """With `connect: own`: the hook, defined by the runner, that routes an instance's clients away and back."""
     instances: list[ApiServer] = []
     flags: Annotated[dict[str, str], AfterValidator(check_api_server_flags)] = {}
     """Further `etcd-*` flags, without the dashes in front."""

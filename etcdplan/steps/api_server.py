@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from etcdplan.model.effects import Effect, Start, Stop, WriteSettings
+from etcdplan.model.effects import Effect, RouteClients, Start, Stop, WriteSettings
 from etcdplan.model.state import Settings, State, api_server_unit, host_of
 from etcdplan.steps.base import Step
 
@@ -68,12 +68,17 @@ class RunApiServer(Step):
 
 @dataclass(frozen=True, slots=True)
 class StopApiServer(Step):
-    """An API server does not run, since the member that it talks to is out of service."""
+    """An API server does not run, since the member that it talks to is out of service.
+
+    `drain` names the hook that routes its clients away first, if there is one.
+    """
 
     kind = "stop-apiserver"
+    deadline = 180
 
     name: str
     host: str
+    drain: str = ""
 
     @property
     def subject(self) -> str:
@@ -82,14 +87,49 @@ class StopApiServer(Step):
 
     def params(self) -> Mapping[str, Any]:
         """Where it must not run."""
-        return {"host": self.host}
+        return {"host": self.host, **({"drain": self.drain} if self.drain else {})}
 
     def effects(self, state: State) -> tuple[Effect, ...]:
-        """Stop it while it runs."""
-        unit = api_server_unit(self.name)
-        running = state.host(self.host).unit(unit).process.get() is not None
-        return (Stop(self.host, unit),) if running else ()
+        """Route its clients away, and stop it, while it runs."""
+        unit_name = api_server_unit(self.name)
+        unit = state.host(self.host).unit(unit_name)
+        if unit.process.get() is None:
+            return ()
+        away = RouteClients(self.host, unit_name, self.drain, away=True)
+        return (*((away,) if self.drain and not unit.drained else ()), Stop(self.host, unit_name))
 
     def summary(self) -> str:
         """Name the instance."""
-        return f"stop API server {self.name} on {self.host}"
+        first = f"route clients away ({self.drain}) and " if self.drain else ""
+        return f"{first}stop API server {self.name} on {self.host}"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteClientsBack(Step):
+    """Clients of an API server that is ready again are routed to it."""
+
+    kind = "route-clients"
+    deadline = 180
+
+    name: str
+    host: str
+    hook: str
+
+    @property
+    def subject(self) -> str:
+        """The instance."""
+        return f"apiserver/{self.name}"
+
+    def params(self) -> Mapping[str, Any]:
+        """Who routes them."""
+        return {"host": self.host, "hook": self.hook}
+
+    def effects(self, state: State) -> tuple[Effect, ...]:
+        """Route them while they are routed away."""
+        unit = api_server_unit(self.name)
+        drained = state.host(self.host).unit(unit).drained
+        return (RouteClients(self.host, unit, self.hook, away=False),) if drained else ()
+
+    def summary(self) -> str:
+        """Name the hook and the instance."""
+        return f"route clients back ({self.hook}) to API server {self.name}"

@@ -26,6 +26,10 @@ class EtcdClients:
                 self._clients[client_url] = EtcdClient(client_url, self.credentials)
             return self._clients[client_url]
 
+    def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
+        """Connect to a URL so many times; return the member ID of each etcd that answered."""
+        return members_behind(url, self.credentials, "", times=times, timeout=timeout)
+
     def close(self) -> None:
         """Drop all connections."""
         with self._lock:
@@ -78,3 +82,23 @@ def report(client: EtcdClient, *, timeout: float) -> EtcdReport | None:
         ),
         errors=errors,
     )
+
+
+def members_behind(
+    url: str, credentials: Credentials | None, through: str, *, times: int, timeout: float
+) -> tuple[int, ...]:
+    """Connect to a URL so many times, each time anew; return the member ID of each etcd that answered."""
+    deadline = time.monotonic() + timeout
+    found: list[int] = []
+    for _ in range(times):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
+        client = EtcdClient(url, credentials, through=through)
+        try:
+            found.append(client.status(timeout=left).member_id)
+        except (EtcdUnreachable, EtcdRejected):
+            continue
+        finally:
+            client.close()
+    return tuple(found)

@@ -26,7 +26,7 @@ from etcdplan.model.state import ETCD, Process, Unit, api_server_unit
 from etcdplan.transport.etcd import Credentials
 from etcdplan.transport.etcd_metrics import measure
 from etcdplan.transport.etcd_report import EtcdClients, ask
-from etcdplan.transport.local_effects import RECORD, LocalEffects
+from etcdplan.transport.local_effects import RECORD, LocalEffects, drained_note
 from etcdplan.transport.local_store import LocalStore
 
 T = TypeVar("T")
@@ -113,6 +113,10 @@ class LocalHost:
         """Return what the etcd at `client_url` has measured."""
         return measure(client_url, self.effects.clients.credentials, timeout=timeout)
 
+    def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
+        """Connect to a URL so many times; return the member ID of each etcd that answered."""
+        return self.effects.clients.members_behind(url, times=times, timeout=timeout)
+
     def _unit(self, files: UnitFiles, deadline: float) -> Unit:
         supervised = SupervisedUnit(self.store.root, files.name)
         return Unit(
@@ -120,6 +124,7 @@ class LocalHost:
             process=self._fact(f"{files.unit}/process", lambda: self._process(files, supervised, deadline)),
             held=supervised.held,
             failing=supervised.failing,
+            drained=not files.is_etcd and (self.store.directory / drained_note(files.unit)).exists(),
         )
 
     def _process(self, files: UnitFiles, supervised: SupervisedUnit, deadline: float) -> Process | None:

@@ -18,7 +18,7 @@ from etcdplan.hosts.files import make_directory, refusal, sync_directory, write_
 from etcdplan.hosts.ports import Claim, Fenced, HostOutcomeUnknown, HostRefused
 from etcdplan.hosts.supervisor import SupervisedUnit
 from etcdplan.hosts.unit_files import UnitFiles
-from etcdplan.model.state import ETCD, Settings
+from etcdplan.model.state import ETCD, Settings, api_server_unit
 from etcdplan.transport.etcd import EtcdClient
 from etcdplan.transport.etcd_report import EtcdClients
 from etcdplan.transport.local_store import LocalStore
@@ -84,6 +84,17 @@ class LocalEffects:
         """Stop a unit and keep it from starting."""
         with self._claimed(claim, f"hold {unit}"):
             self._supervised(unit).hold()
+
+    def note_drained(self, claim: Claim, unit: str, *, drained: bool) -> None:
+        """Note that the clients of an API server were routed away from it, or that they no longer are."""
+        name = drained_note(unit)
+        with self._claimed(
+            claim, f"note that clients are routed {'away from' if drained else 'back to'} {unit}"
+        ):
+            if drained:
+                self.store.write(name, b"")
+            else:
+                self.store.remove(name)
 
     def set_data_aside(self, claim: Claim) -> None:
         """Rename etcd's data; refused while etcd runs on it."""
@@ -237,6 +248,11 @@ class LocalEffects:
                     f"Port {port} on {host} {reason}.",
                     hint=f"`ss -ltnp sport = :{port}` names the process; stop it, or use another port or host.",
                 ) from error
+
+
+def drained_note(unit: str) -> str:
+    """Return the file that says that an API server's clients were routed away."""
+    return f"drained/{unit.removeprefix(api_server_unit(''))}"
 
 
 def _try_to_bind(host: str, port: int) -> None:

@@ -14,7 +14,7 @@ from etcdplan.model.machine import Figures
 from etcdplan.transport.errors import EtcdUnreachable
 from etcdplan.transport.etcd import Credentials, EtcdClient
 from etcdplan.transport.etcd_metrics import measure
-from etcdplan.transport.etcd_report import EtcdClients, report
+from etcdplan.transport.etcd_report import EtcdClients, members_behind, report
 from etcdplan.transport.ssh import SshHosts
 from etcdplan.transport.ssh_forward import Forward
 
@@ -67,6 +67,12 @@ class TunnelledEtcd:
             return unknown(f"metrics of {client_url}", f"{error}")
         return measure(client_url, self.credentials, timeout=timeout, dial=forward.dial)
 
+    def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
+        """Connect so many times through the host; return the member ID of each etcd that answered."""
+        parts = urlsplit(url)
+        forward = self.ssh.forward(self.address, parts.hostname or "", parts.port or 0, timeout=timeout)
+        return members_behind(url, self.credentials, forward.target, times=times, timeout=timeout)
+
 
 @dataclass(frozen=True, slots=True)
 class ReadDirectly:
@@ -93,6 +99,10 @@ class ReadDirectly:
     def measure(self, client_url: str, *, timeout: float) -> Fact[Figures]:
         """Return what the etcd there has measured; unknown when it cannot be read in time."""
         return measure(client_url, self.clients.credentials, timeout=timeout)
+
+    def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
+        """Connect so many times, through the host: it is there that the load balancer must be reached."""
+        return self.tunnelled.members_behind(url, times=times, timeout=timeout)
 
 
 class RemoteHosts:

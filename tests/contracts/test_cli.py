@@ -304,6 +304,10 @@ def unfounded(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
             def observe(*, measure: bool) -> State:
                 return state
 
+            @staticmethod
+            def notes(state: State) -> tuple[str, ...]:
+                return ()
+
         yield Live()
 
     monkeypatch.setattr(cluster, "connect", connect)

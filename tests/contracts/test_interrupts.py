@@ -71,7 +71,7 @@ def test_hints_name_the_spec() -> None:
     cluster = SimpleNamespace(
         loaded=loaded,
         signer=lambda _: None,
-        target=None,
+        target=SimpleNamespace(drain=None),
         digest="",
         hosts=None,
         observe=None,

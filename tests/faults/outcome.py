@@ -63,7 +63,7 @@ def _machine(world: FakeWorld, machine: FakeMachine) -> dict[str, Any]:
                 "settings": unit.settings,
                 "runs": unit.process and _lasting(unit.process.settings),
                 "ready": bool(unit.process and unit.process.ready),
-                "kept": (unit.held, unit.failing),
+                "kept": (unit.held, unit.failing, unit.drained),
             }
             for name, unit in machine.units.items()
         },

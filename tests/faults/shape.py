@@ -55,4 +55,4 @@ def _host(host: Host, url_of: dict[int, str]) -> Any:
 def _unit(unit: Unit) -> Any:
     process = unit.process.value
     running = process and (dict(process.settings), process.answering, process.hung)
-    return _fact(unit.settings, dict), running, unit.process.is_unknown, unit.held, unit.failing
+    return _fact(unit.settings, dict), running, unit.process.is_unknown, unit.held, unit.failing, unit.drained

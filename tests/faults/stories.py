@@ -99,6 +99,7 @@ THREE = make_spec(3)
 THREE_API = make_spec(3, api_servers=2)
 FIVE_API = make_spec(5, api_servers=1)
 OWN = make_spec(3, api_servers=3, connect="own")
+DRAINED = make_spec(3, api_servers=3, connect="own", apiServers={"drain": "balancer"})
 MOVED_ONE = make_spec(hosts=_hosts(1, 4, 3))
 MOVED_ONE_API = make_spec(hosts=_hosts(1, 4, 3), api_servers=2)
 
@@ -127,6 +128,7 @@ MORE: tuple[Story, ...] = (
     _repair("replace-two-of-five", FIVE_API, _each(FakeWorld.lose_disk, "10.0.0.2", "10.0.0.4")),
     _repair("replace-leader", THREE_API, _lose_leader),
     _repair("replace-own", OWN, _each(FakeWorld.lose_disk, "10.0.0.2")),
+    _repair("replace-own-drained", DRAINED, _each(FakeWorld.lose_disk, "10.0.0.2")),
     _repair("replace-corrupt", THREE_API, lambda world: world.corrupt_data("10.0.0.3")),
     _repair("hung", THREE_API, _hang("10.0.0.2")),
     _repair("down", THREE_API, lambda world: world.kill("10.0.0.2")),

@@ -150,6 +150,14 @@ def replace_own_mode() -> Case:
 
 
 @case
+def replace_own_mode_drained() -> Case:
+    """A hook of the runner routes the clients of the API server away, and back when it is ready again."""
+    spec = spec_of(members(1, 2, 3), api_servers(3), connect="own")
+    spec["spec"]["apiServers"]["drain"] = "balancer"
+    return spec, disk_gone(running(spec), "10.0.0.2")
+
+
+@case
 def replace_own_mode_stacked_host_gone() -> Case:
     """A stacked control plane loses a whole host, API server and member; both come back on another."""
     spec = spec_of(members(1, 2, 4), {"cp1": "10.0.0.1", "cp2": "10.0.0.2", "cp4": "10.0.0.4"}, connect="own")

@@ -228,3 +228,13 @@ def refused_api_server_moves_with_its_member() -> Case:
     """member3 and the API server that uses it go to another host; the old API server still runs."""
     spec = spec_of(members(1, 2, 4), {"cp1": "10.0.0.1", "cp2": "10.0.0.2", "cp3": "10.0.0.4"}, connect="own")
     return spec, running(STACKED, spec)
+
+
+@case
+def refused_override_names_member() -> Case:
+    """An API server keeps its events at a member of this very cluster, and that member is lost."""
+    state = disk_gone(running(THREE), "10.0.0.2")
+    host = state.host("10.0.1.1")
+    unit = host.unit("apiserver/cp1")
+    settings = {**(unit.settings.get() or {}), "etcd-servers-overrides": "/events#https://10.0.0.2:2379"}
+    return THREE, state.with_host(host.with_unit("apiserver/cp1", replace(unit, settings=known(settings))))

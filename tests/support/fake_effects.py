@@ -82,6 +82,15 @@ class FakeEffects:
         if unit.process is process:
             end_process(self._world, process, None)
 
+    def note_drained(self, claim: Claim, unit: str, *, drained: bool) -> None:
+        """Note who an API server's clients are routed to."""
+
+        def act(machine: FakeMachine) -> None:
+            write_check(machine)
+            machine.unit(unit).drained = drained
+
+        self._host.perform("note_drained", act, unit, claim=claim)
+
     def set_data_aside(self, claim: Claim) -> None:
         """Rename the data."""
 

@@ -79,6 +79,8 @@ class FakeUnit:
     settings: dict[str, str] | None = None
     process: FakeProcess | None = None
     held: bool = False
+    drained: bool = False
+    """As noted by an effect; what a hook has done is the world's."""
     failing: bool = False
     enabled: bool = False
     """It was started and is to run again after a boot."""

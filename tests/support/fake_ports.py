@@ -102,7 +102,11 @@ class FakeHost:
         )
         on_disk = None if unit.settings is None else _shown(name, unit.settings)
         return Unit(
-            fact(f"{name}/settings", on_disk), fact(f"{name}/process", running), unit.held, unit.failing
+            fact(f"{name}/settings", on_disk),
+            fact(f"{name}/process", running),
+            unit.held,
+            unit.failing,
+            unit.drained,
         )
 
     def ask_etcd(self, client_url: str, *, timeout: float) -> EtcdReport | None:
@@ -137,6 +141,11 @@ class FakeHost:
     def measure_etcd(self, client_url: str, *, timeout: float) -> Fact[Figures]:
         """Measure nothing: there is no time in this world that a disk would take."""
         return ABSENT
+
+    def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
+        """Nobody else stands behind a URL of the fake world."""
+        found = self.ask_etcd(url, timeout=timeout)
+        return (found.member_id,) * times if found else ()
 
     def perform(
         self, effect: str, act: Callable[[FakeMachine], object], *args: object, claim: Claim | None = None

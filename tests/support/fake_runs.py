@@ -100,6 +100,7 @@ class Runner:
             tell=self.tell or self.events.append,
             stop=self.stop,
             beat=False,
+            hook=self.world.run_hook,
         )
 
     def apply(self) -> int:

@@ -64,6 +64,8 @@ class FakeWorld:
         """The monitors accept effects that stop the cluster, and its API servers with it."""
         self.allow_api_outage = False
         """The monitors accept several API servers down at once, as in mode `own`."""
+        self.hook_calls: list[tuple[str, ...]] = []
+        """What hooks were run with, and the effects on API servers between them."""
         self.violations: list[str] = []
         self.effects_log: list[Done] = []
         self.members_added: Counter[str] = Counter()
@@ -254,8 +256,14 @@ class FakeWorld:
 
         self.clock.at(self.clock.now + seconds, act)
 
+    def run_hook(self, name: str, api_server: str, action: str) -> None:
+        """Stand for a hook of the runner."""
+        self.hook_calls.append((name, api_server, action))
+
     def log(self, host: str, effect: str, args: tuple[object, ...]) -> None:
         """Note an effect that happened."""
+        if effect in ("start", "stop") and str(args[0]).startswith("apiserver/"):
+            self.hook_calls.append((effect, str(args[0]).removeprefix("apiserver/")))
         self.effects_log.append(Done(self.clock.now, host, effect, tuple(map(str, args))))
 
     def fault_of(self, effect: str, host: str) -> Fault | None:

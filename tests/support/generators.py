@@ -73,6 +73,8 @@ class Draft:
                             for name, host, member in self.api_servers
                         ],
                         "flags": dict(self.api_flags),
+                        # Some of each, without another draw that would change every case there was.
+                        "drain": "balancer" if own and self.outage else None,
                     },
                 },
             }

@@ -154,7 +154,9 @@ def _drifted(rng: Random, settings: Settings) -> Settings:
             (urls[:1], urls[::-1], ["https://192.0.2.1:2379"], [*urls, "https://192.0.2.1:2379"])
         )
         return {**settings, "etcd-servers": ",".join(servers)}
-    return {**settings, rng.choice(("snapshot-count", "etcd-count-metric-poll-period")): "7"}
+    if rng.choice((False, True)) and (urls := settings.get("etcd-servers", "").split(","))[0]:
+        return {**settings, "etcd-servers-overrides": f"/events#{urls[0]}"}
+    return {**settings, "snapshot-count": "7"}
 
 
 def point_elsewhere(rng: Random, world: World, target: Target) -> str | None:

@@ -6,6 +6,7 @@ Only what an effect itself makes worse counts: what a test broke before it is no
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from etcdplan.model.endpoints import named
 from tests.support.fake_consensus import quorate, serves
 from tests.support.fake_etcd import FakeCluster
 from tests.support.fake_machine import ETCD_UNIT
@@ -47,7 +48,9 @@ class Monitors:
             if process.ready and not process.stopped:
                 ready.add(unit)
             if process.machine.reachable:
-                naming |= {(unit, url) for url in process.endpoints if url in former and url not in current}
+                naming |= {
+                    (unit, url) for url in named(process.settings) if url in former and url not in current
+                }
         machines = world.machines.values()
         return Sight(
             frozenset(quorate(world)),

@@ -56,6 +56,10 @@ class EtcdAccess(Protocol):
         """Return what the etcd there has measured; unknown when it cannot be read in time."""
         ...
 
+    def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
+        """Connect so many times through the host; return the member ID of each etcd that answered."""
+        ...
+
     def at(self, client_url: str) -> MemberCalls:
         """Return the etcd there."""
         ...

@@ -213,6 +213,15 @@ write) # SIZE UNIT USER
 start) start "$@" ;;
 stop) stop "$@" ;;
 hold) hold "$@" ;;
+drained) # API-SERVER YES-OR-NOTHING
+    try mkdir -p "$state/drained"
+    if [ -n "$2" ]; then
+        try put "$state/drained/$1" '' 600
+    else
+        try rm -f "$state/drained/$1"
+        try sync "$state/drained"
+    fi
+    ;;
 set-aside) # UNIT DATA LOG
     is_gone "$1" || refuse "$1 still runs on the data"
     try set_aside "$root$2" "${3:+$root$3}"

@@ -92,6 +92,13 @@ class RemoteEffects:
         """Stop a unit and keep it from starting, also when the host boots."""
         self._once.do(claim, "hold", f"hold {unit}", self._name(unit), str(_GRACE))
 
+    def note_drained(self, claim: Claim, unit: str, *, drained: bool) -> None:
+        """Note that the clients of an API server were routed away from it, or that they no longer are."""
+        what = f"note that clients are routed {'away from' if drained else 'back to'} {unit}"
+        self._once.do(
+            claim, "drained", what, _checked(unit.removeprefix("apiserver/")), "y" if drained else ""
+        )
+
     def set_data_aside(self, claim: Claim) -> None:
         """Rename etcd's data; refused while etcd runs on it."""
 
@@ -207,5 +214,5 @@ def _line(view: View, path: str, text: str) -> str:
 
 def _checked(leaf: str) -> str:
     if not _LEAF.fullmatch(leaf):
-        raise HostRefused(f"{leaf!r} cannot be the name of a certificate.")
+        raise HostRefused(f"{leaf!r} cannot be a name on a host.")
     return leaf

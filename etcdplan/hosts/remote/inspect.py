@@ -24,12 +24,14 @@ def inspect(
     Looks again as long as `conclude` raises `NotLookedAt`. Raises `HostUnreachable`.
     """
     deadline = time.monotonic() + timeout
+    named = [f"={unit}" for unit in layout.api_servers.values() if unit]
     more: list[str] = []
     for _ in range(_LOOKS):
         before, left = time.time(), deadline - time.monotonic()
-        answer = look(
-            shell, ["look"], "inspect", layout.etcd_unit, layout.data_dir, *more, timeout=left, limit=_LIMIT
-        )
+        # /readyz waits up to 2 s for etcd; a look that is soon repeated shall not take the host for silent by that.
+        patience = f"{max(0.1, min(2.0, left / 2)):.1f}"
+        asked = (layout.etcd_unit, patience, layout.data_dir, *named, *more)
+        answer = look(shell, ["look"], "inspect", *asked, timeout=left, limit=_LIMIT)
         after = time.time()
         try:
             view = parse(answer)

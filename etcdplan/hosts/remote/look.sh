@@ -1,15 +1,17 @@
-# inspect ETCD-UNIT DIRECTORY-OR-+FILE...: everything that is to be known of the host, at once; nothing is changed.
-# Files are named as on the host. Of secrets nothing is printed: of a private key only its public half.
+# inspect ETCD-UNIT SECONDS DIRECTORY-OR-+FILE-OR-=UNIT...: everything that is to be known of the host, at once; nothing
+# is changed. An API server may take so many seconds to say whether it is ready. Files are named as on the host. Of
+# secrets nothing is printed: of a private key only its public half.
 
-etcd_unit=$1
-shift
-directories= more=
+etcd_unit=$1 patience=$2
+shift 2
+directories= more= servers=
 pki=$root/etc/etcdplan/pki
 newline='
 '
 for argument in "$@"; do
     case $argument in
     +*) more=$more$newline${argument#+} ;;
+    =*) servers=$servers$newline${argument#=} ;;
     *) directories=$directories$newline$argument ;;
     esac
 done
@@ -63,7 +65,12 @@ unit_files() {
         existing "$system/$etcd_unit" "$system/$etcd_unit.d"/*.conf "$system/${etcd_unit%-*.service}-.service.d"/*.conf \
             "$system/service.d"/*.conf "$system"/kube-apiserver*.service "$system"/kube-apiserver*.service.d/*.conf \
             "$system"/*.wants/kube-apiserver@?*.service
-    done
+        for server in $servers; do
+            template=$server
+            case $server in *@*) template=${server%%@*}@.service ;; esac
+            existing "$system/$server" "$system/$server.d"/*.conf "$system/$template" "$system/$template.d"/*.conf
+        done
+    done | sort -u
 }
 
 # process UNIT PID
@@ -81,16 +88,24 @@ process() {
     cat "$root/proc/$2/cmdline"
     say "environ $1"
     grep -az '^ETCD_' "$root/proc/$2/environ"
-    case $1 in kube-apiserver*) ready "$1" "$2" ;; esac
+    if [ "$1" != "$etcd_unit" ]; then
+        ready "$1" "$2"
+    fi
 }
 
-# ready UNIT PID: ask an API server with the certificate that it shows to kubelets, which stays on this host. It is
-# asked here, as curl is not everywhere, and a forwarded port would ask without a certificate (401 where it is hardened).
+# ready UNIT PID: ask an API server with a certificate of this host, whose key stays here: the one that it shows to
+# kubelets, else kubeadm's for that, else the kubelet's own. A forwarded port would ask without one (401 where it is
+# hardened), and curl is not everywhere.
 ready() {
     port=6443 address=127.0.0.1 certificate= key=
     arguments=$(tr '\0' '\n' <"$root/proc/$2/cmdline")
+    flag=
     while IFS= read -r argument; do
+        # A flag may have its value in the next argument.
+        case $flag$argument in --*=*) argument=$flag$argument ;; esac
+        flag=
         case $argument in
+        --secure-port | --bind-address | --kubelet-client-certificate | --kubelet-client-key) flag=$argument= ;;
         --secure-port=*) port=${argument#*=} ;;
         --bind-address=*) address=${argument#*=} ;;
         --kubelet-client-certificate=*) certificate=$root${argument#*=} ;;
@@ -104,15 +119,18 @@ END
     ::) address=[::1] ;;
     *:*) address=[$address] ;;
     esac
-    set --  "$1"
-    if [ -r "$certificate" ] && [ -r "$key" ]; then
-        set -- "$1" -cert "$certificate" -key "$key"
-    fi
     unit=$1
-    shift
+    set --
+    for pair in "$certificate:$key" \
+        "$root/etc/kubernetes/pki/apiserver-kubelet-client.crt:$root/etc/kubernetes/pki/apiserver-kubelet-client.key" \
+        "$root/var/lib/kubelet/pki/kubelet-client-current.pem:$root/var/lib/kubelet/pki/kubelet-client-current.pem"; do
+        if [ $# = 0 ] && [ -r "${pair%%:*}" ] && [ -r "${pair#*:}" ]; then
+            set -- -cert "${pair%%:*}" -key "${pair#*:}"
+        fi
+    done
     say "ready $unit"
     printf 'GET /readyz HTTP/1.0\r\n\r\n' |
-        timeout 2 openssl s_client -quiet -connect "$address:$port" "$@" 2>/dev/null | head -n 1
+        timeout "$patience" openssl s_client -quiet -connect "$address:$port" "$@" 2>/dev/null | head -n 1
 }
 
 # data DIRECTORY: what is in it, and the heads of the newest segments of a log there.
@@ -202,7 +220,7 @@ grep -h ':0000 0A ' "$root/proc/net/tcp" "$root/proc/net/tcp6" 2>/dev/null | hea
 
 IFS=$newline
 units=$(unit_files)
-services=$etcd_unit
+services=$etcd_unit$servers
 for unit in $units; do
     case ${unit##*/} in
     *@.service | *.conf) ;;
@@ -266,6 +284,12 @@ END
 for mark in "$state/held"/*; do
     if [ -e "$mark" ]; then
         say "held ${mark##*/}"
+    fi
+done
+
+for mark in "$state/drained"/*; do
+    if [ -e "$mark" ]; then
+        say "drained ${mark##*/}"
     fi
 done
 

@@ -69,6 +69,7 @@ class _Facts:
             process=self.fact(f"{name}/process", partial(self._process, unit, etcd=etcd)),
             held=unit in self._view.held,
             failing=failed,
+            drained=not etcd and name.removeprefix(api_server_unit("")) in self._view.drained,
         )
 
     def content(self, path: str) -> bytes | None:
@@ -143,7 +144,12 @@ class _Facts:
         if program.path.endswith(("/systemd", "/systemd-executor")) or not program.argv:
             raise ValueError(f"{unit} is about to start")
         started = round(time.time() - program.age)
-        ready = program.ready.split(" ")[1:2] in (["200"], ["401"])
+        ready = program.ready.split(" ")[1:2] == ["200"]
+        if program.ready.split(" ")[1:2] == ["401"]:
+            raise ValueError(
+                "whether it is ready it tells nobody without a certificate (401 on /readyz), and that of its "
+                "--kubelet-client-certificate (or /etc/kubernetes/pki/apiserver-kubelet-client.crt) it does not accept"
+            )
         settings = self._running_settings(program) if etcd else about_etcd(_flags(program.argv))
         return Process(settings, ready, hung=program.state in "Tt", started=started)
 

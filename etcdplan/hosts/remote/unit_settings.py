@@ -158,6 +158,10 @@ class _Change:
     def _home(self, places: Mapping[str, Sequence[Flag]], variables: Mapping[str, str]) -> str | None:
         """Return where new settings go: as flags, as `places` has them, or None for etcd's variables."""
         servers = [place for place, flags in places.items() if any(f.name == "etcd-servers" for f in flags)]
+        if not (self.etcd or places):
+            # The first flags about etcd go where all its others are, if that is one place.
+            others = {self._place(flag) for flag in flags_among(self._texts())}
+            return others.pop() if len(others) == 1 else ""
         if servers or "" in places or not (places or variables or self._files()):
             return servers[0] if servers else ""
         if not self.etcd:

@@ -60,6 +60,8 @@ class View:
     strays: dict[int, tuple[str, ...]] = field(default_factory=dict)
     """Arguments of etcds that the unit has not started."""
     held: set[str] = field(default_factory=set)
+    drained: set[str] = field(default_factory=set)
+    """API servers, by name, whose clients were routed away."""
     leafs: dict[str, tuple[bytes | None, bytes]] = field(default_factory=dict)
     """Certificate and public half of the key, by leaf; either is empty when it cannot be read."""
     names: dict[str, list[str] | None] = field(default_factory=dict)
@@ -173,6 +175,8 @@ def parse(answer: Answer) -> View:
                     view.volumes[rest] = volume
             case "held":
                 view.held.add(rest)
+            case "drained":
+                view.drained.add(rest)
             case "program":
                 if words[1:] == ["etcd"]:
                     view.strays[int(words[0])] = ()

@@ -3,16 +3,18 @@
 from collections.abc import Callable
 
 from etcdplan.diff.view import View
+from etcdplan.model.endpoints import OVERRIDES, named, overrides, servers
+from etcdplan.model.state import Settings
 from etcdplan.planner.refusal import Refusal
-from etcdplan.steps.api_server import StopApiServer, same_flags
+from etcdplan.steps.api_server import RouteClientsBack, StopApiServer, same_flags
 from etcdplan.steps.base import Step
 
 
-def _first_naming(view: View, is_wrong: Callable[[str], bool]) -> Step | None:
-    """Re-point, or else stop, the first running API server that names a wrong endpoint."""
+def _first_naming(view: View, wrong: Callable[[Settings], bool]) -> Step | None:
+    """Re-point, or else stop, the first running API server whose flags name a wrong endpoint."""
     for server in view.api_servers:
-        if any(is_wrong(url) for url in view.endpoints_in_use(server)):
-            step = view.api_server(server) or StopApiServer(server.name, server.host)
+        if wrong(view.in_use(server)):
+            step = view.api_server(server) or StopApiServer(server.name, server.host, view.target.drain)
             return _down(view) or step
     return None
 
@@ -34,7 +36,7 @@ def returned(view: View) -> Step | None:
         return None
     known = {url for member in membership.members.values() for url in member.client_urls}
     known.add(view.target.load_balancer or "")
-    return _first_naming(view, lambda url: url not in known)
+    return _first_naming(view, lambda flags: bool(servers(flags) - known))
 
 
 def start_down(view: View) -> Step | None:
@@ -64,7 +66,26 @@ def _off(view: View, going: set[str]) -> Step | Refusal | None:
         return None
     members = (view.membership.members[url] for url in going)
     endpoints = {url for member in members for url in member.client_urls}
-    return _first_naming(view, endpoints.__contains__) or _unlisted_naming(view, endpoints)
+    return (
+        _override_naming(view, endpoints)
+        or _first_naming(view, lambda flags: bool(named(flags) & endpoints))
+        or _unlisted_naming(view, endpoints)
+    )
+
+
+def _override_naming(view: View, endpoints: set[str]) -> Refusal | None:
+    """Resources with an etcd of their own would lose it: where they go instead only the user knows."""
+    for server in view.api_servers:
+        if there := overrides(view.flags(server)) & endpoints:
+            return Refusal(
+                "override-names-member",
+                f"apiserver/{server.name}",
+                f"API server {server.name} keeps some resources at {', '.join(sorted(there))} "
+                f"(--{OVERRIDES}), which shall be removed.",
+                f'Write into apiServers.flags.{OVERRIDES} where these resources shall be, or "" for where all others '
+                "are; objects are not moved.",
+            )
+    return None
 
 
 def _unlisted_naming(view: View, endpoints: set[str]) -> Refusal | None:
@@ -74,13 +95,13 @@ def _unlisted_naming(view: View, endpoints: set[str]) -> Refusal | None:
             continue  # It counts as not running, as one in the spec would on a host that went with its member.
         for name, unit in host.api_servers.items():
             process = unit.process.get()
-            named = set(process.settings.get("etcd-servers", "").split(",")) & endpoints if process else set()
-            if named and (host.address, name) not in listed:
+            used = named(process.settings) & endpoints if process else frozenset()
+            if used and (host.address, name) not in listed:
                 return Refusal(
                     "api-server-not-listed",
                     f"apiserver/{name}",
                     f"API server {name} on {host.address}, which the spec does not name, runs and uses "
-                    f"{', '.join(sorted(named))}, which shall be removed.",
+                    f"{', '.join(sorted(used))}, which shall be removed.",
                     "Put it into the spec, or stop it.",
                 )
     return None
@@ -94,4 +115,14 @@ def final(view: View) -> Step | None:
         step = view.api_server(server)
         if step is not None and step.effects(view.state):
             return _down(view) or step
+    return None
+
+
+def route_back(view: View) -> Step | None:
+    """Route clients back to API servers."""
+    for server in view.api_servers:
+        if view.routed_away(server):
+            process = view.state.host(server.host).unit(server.unit).process.get()
+            if process is not None and process.answering:
+                return RouteClientsBack(server.name, server.host, view.target.drain)
     return None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from etcdplan.hosts.ports import EtcdReport, ListedMember
+from etcdplan.hosts.ports import EtcdReport, ListedMember, ManagedHost
 from etcdplan.model.facts import ABSENT, Fact, UnknownFact, known
 from etcdplan.model.machine import Figures
 from etcdplan.observe.collect import observe
@@ -46,6 +46,24 @@ def test_an_unreachable_host_is_unknown_and_not_empty(world: FakeWorld) -> None:
         with pytest.raises(UnknownFact):
             fact.get()
     assert Runner(world, SPEC).plan().refusals[0].exit_code == 8
+
+
+def test_nobody_is_looked_at_twice(world: FakeWorld) -> None:
+    """A hint that does not answer is also in the member list."""
+    spec = make_spec(hosts=["10.0.0.1", "10.0.0.2"], api_servers=1)
+    world.cut_network("10.0.0.3")
+    runner = Runner(world, spec)
+    asked: list[str] = []
+
+    class Watched:
+        def host(self, address: str) -> ManagedHost:
+            asked.append(address)
+            return world.controller("watcher").host(address)
+
+    state = observe(runner.target, Watched(), CREDENTIALS, now=0, hints=["10.0.0.1", "10.0.0.3", "10.0.0.99"])
+    assert sorted(asked) == ["10.0.0.1", "10.0.0.11", "10.0.0.2", "10.0.0.3", "10.0.0.99"]
+    assert set(state.hosts) == {"10.0.0.1", "10.0.0.11", "10.0.0.2", "10.0.0.3"}
+    assert state.hosts["10.0.0.3"].unreachable
 
 
 @pytest.mark.parametrize("fact", ["data", "record", "etcd.process", "etcd.settings", "trust", "leaf/server"])

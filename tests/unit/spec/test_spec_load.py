@@ -389,6 +389,18 @@ CASES: dict[str, tuple[str, str, str | list[str]]] = {
         "21:38: spec.apiServers.instances[0].member: there is no member 'member9'; "
         "write one of member1, member2, member3",
     ),
+    "drain without own": (
+        "connect: all",
+        "connect: all\n    drain: balancer",
+        "20:5: spec.apiServers.drain: only with 'connect: own' API servers are stopped; "
+        "remove it, or set 'connect: own'",
+    ),
+    "drain that is a command": (
+        "connect: all",
+        "connect: all\n    drain: /bin/rm -rf",
+        "20:5: spec.apiServers.drain: '/bin/rm -rf' is not a name; "
+        "use lower-case letters, digits, '-' and '.', at most 63",
+    ),
     "load balancer without port": (
         "connect: all",
         'connect: {loadBalancer: "https://etcd.lb"}',

@@ -243,15 +243,19 @@ def test_a_host_that_names_ever_more_files_ends(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("credentials", "answer", "ready"),
     [
-        (True, "200", True),
-        (True, "500", False),
-        (False, "200", False),
-        (True, "401", True),
-        (True, "", False),
+        ("flags", "200", True),
+        ("two words", "200", True),
+        ("kubeadm", "200", True),
+        ("kubelet", "200", True),
+        ("flags", "500", False),
+        ("none", "200", None),
+        ("flags", "403", False),
+        ("flags", "401", None),
+        ("flags", "", False),
     ],
 )
 def test_an_api_server_is_asked_with_its_hosts_certificate(
-    bench: Bench, tmp_path: Path, credentials: bool, answer: str, ready: bool
+    bench: Bench, tmp_path: Path, credentials: str, answer: str, ready: bool | None
 ) -> None:
     made = ["-keyout", tmp_path / "key", "-out", tmp_path / "crt"]
     command = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
@@ -270,21 +274,52 @@ def test_an_api_server_is_asked_with_its_hosts_certificate(
                 context.wrap_socket(connection, server_side=True) as tls,
             ):
                 asked = tls.recv(1000).startswith(b"GET /readyz ")
-                status = answer if tls.getpeercert(binary_form=True) else "403"
+                status = answer if tls.getpeercert(binary_form=True) else "401"
                 if asked and answer:
                     tls.sendall(f"HTTP/1.1 {status} X\r\n\r\n{'x' * 10000}".encode())
 
         flags = f"--etcd-servers=http://a:1 --bind-address=127.7.7.9 --secure-port={server.getsockname()[1]}"
-        if credentials:
-            bench.file("pki/crt", (tmp_path / "crt").read_text())
-            bench.file("pki/key", (tmp_path / "key").read_text())
-            flags += " --kubelet-client-certificate=/pki/crt --kubelet-client-key=/pki/key"
+        places = {
+            "kubeadm": [f"etc/kubernetes/pki/apiserver-kubelet-client.{part}" for part in ("crt", "key")],
+            "kubelet": ["var/lib/kubelet/pki/kubelet-client-current.pem"] * 2,
+            "none": [],
+        }.get(credentials, ["pki/crt", "pki/key"])
+        both = (tmp_path / "crt").read_text() + (tmp_path / "key").read_text()
+        for place in places:
+            bench.file(place, both)
+        gap = {"flags": "=", "two words": " "}.get(credentials)
+        if gap:
+            flags += f" --kubelet-client-certificate{gap}/pki/crt --kubelet-client-key{gap}/pki/key"
         unit = f"[Service]\nExecStart=/usr/local/bin/kube-apiserver {flags}\n"
         bench.file("etc/systemd/system/kube-apiserver-cp-1.service", unit)
         bench.host.effects.start(bench.claim(), "apiserver/cp-1")
         serving = bench.in_thread(serve)
-        process = bench.host.inspect(timeout=10).api_servers["cp-1"].process.get()
+        process = bench.host.inspect(timeout=10).api_servers["cp-1"].process
         serving.done()
-    assert process is not None
-    assert process.settings == {"etcd-servers": "http://a:1"}
-    assert process.answering == ready
+    if ready is None:
+        assert "401" in process.why
+        return
+    assert process.value is not None
+    assert process.value.settings == {"etcd-servers": "http://a:1"}
+    assert process.value.answering == ready
+
+
+def test_a_unit_that_the_spec_names_may_have_any_name(bench: Bench) -> None:
+    layout = Layout(api_servers={"cp-1": "control-plane.service", "cp-2": "control-plane@two.service"})
+    host = RemoteHost(bench.shell, bench.members, layout)
+    unit = "[Service]\nExecStart=/usr/local/bin/kube-apiserver --etcd-servers=http://a:1 --secure-port=1\n"
+    bench.file("etc/systemd/system/control-plane.service", unit)
+    bench.file("usr/lib/systemd/system/control-plane@.service", unit.replace("http://a:1", "http://%i:1"))
+    bench.file("etc/systemd/system/control-plane@.service.d/x.conf", "[Service]\n")
+    host.effects.write_settings(bench.claim(), "apiserver/cp-1", {"etcd-servers": "http://b:1"})
+    host.effects.start(bench.claim(), "apiserver/cp-1")
+    found = host.inspect(timeout=10).api_servers
+    assert found["cp-1"].settings.get() == {"etcd-servers": "http://b:1"}
+    assert found["cp-1"].process.get() is not None
+    assert found["cp-2"].settings.get() == {"etcd-servers": "http://two:1"}
+
+
+def test_a_unit_that_the_spec_names_is_missing(bench: Bench) -> None:
+    host = RemoteHost(bench.shell, bench.members, Layout(api_servers={"cp-1": "gone.service"}))
+    found = host.inspect(timeout=10).api_servers["cp-1"]
+    assert (found.settings.get(), found.process.get()) == (None, None)

@@ -161,7 +161,7 @@ def test_private_keys_never_leave_the_host(bench: Bench, authority: Authority) -
 
 @pytest.mark.parametrize("leaf", ["../x", "", "A", "a b", "-x", "a\n"])
 def test_names_that_are_none(bench: Bench, leaf: str) -> None:
-    with pytest.raises(HostRefused, match="cannot be the name of a certificate"):
+    with pytest.raises(HostRefused, match="cannot be a name on a host"):
         bench.host.effects.make_leaf_key(bench.claim(), leaf)
 
 

@@ -191,6 +191,14 @@ def test_a_list_that_is_given_twice_grows() -> None:
     assert after == {API_UNIT: "[Service]\nExecStart=/kube-apiserver --v 2 --etcd-servers=http://c:1 --x\n"}
 
 
+def test_an_api_servers_first_flags_about_etcd_go_where_all_others_are() -> None:
+    unit = "[Service]\nEnvironmentFile=/e\nExecStart=/kube-apiserver $ARGS\n"
+    after = changed(
+        {API_UNIT: unit, "/e": 'ARGS="--v=2 --secure-port=1"\n'}, {"etcd-servers": "http://a:1"}, API
+    )
+    assert after == {API_UNIT: unit, "/e": 'ARGS="--v=2 --secure-port=1 --etcd-servers=http://a:1"\n'}
+
+
 def test_overrides_survive() -> None:
     flag = "--etcd-servers-overrides=/events#http://a:4001;http://b:4001,/leases#http://c:4001"
     unit = f"[Service]\nExecStart=/kube-apiserver {flag} --etcd-servers=http://a:1\n"
