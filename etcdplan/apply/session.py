@@ -1,6 +1,6 @@
 """A run from its lock to its end: of an approved plan, or of the rest of one that another run left."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -47,6 +47,8 @@ class Session:
     stop: Callable[[], bool] = lambda: False
     each: Each = in_turn
     beat: bool = True
+    programs: Callable[[], Mapping[str, bytes]] | None = None
+    """Returns the files of the archive that the spec takes etcd from, by name."""
 
     def apply(self, approved: PlanDocument) -> int:
         """Carry out an approved plan and return the number of steps done.
@@ -126,7 +128,7 @@ class Session:
             target=self.target,
             hosts=self.hosts,
             observe=self.observe,
-            caller=Caller(self.hosts, self.signer, self._encode),
+            caller=Caller(self.hosts, self.signer, self._encode, self.programs),
             lock=lock,
             journal=journal,
             clock=self.clock,

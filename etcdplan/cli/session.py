@@ -84,4 +84,5 @@ def session_of(cluster: LiveCluster, identities: Sequence[Path], *, color: bool)
             tell=tell,
             stop=stop,
             each=cluster.each,
+            programs=cluster.archive.files if cluster.archive else None,
         )

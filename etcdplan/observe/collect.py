@@ -166,7 +166,7 @@ def _host(one: _Seen, credentials: Credentials, *, now: int, serving: bool) -> H
     report = one.report
     if report is None:
         gone = unknown(f"host/{one.address}", one.why)
-        return Host(one.address, Unit(gone, gone), gone, {}, gone, gone, {}, unreachable=one.why)
+        return Host(one.address, Unit(gone, gone), gone, {}, gone, gone, {}, gone, unreachable=one.why)
     etcd = _answering(report.etcd, now=now, answers=one.etcd is not None, expected=serving)
     servers = {
         name: _answering(unit, now=now, answers=None, expected=serving)
@@ -178,7 +178,7 @@ def _host(one: _Seen, credentials: Credentials, *, now: int, serving: bool) -> H
     }
     trust = _read(report.trust, f"host/{one.address}/trust", credentials.authorities)
     full = report.free_bytes is not None and report.free_bytes < LOG_SEGMENT
-    return Host(one.address, etcd, report.data, leafs, trust, one.record, servers, full)
+    return Host(one.address, etcd, report.data, leafs, trust, one.record, servers, report.program, full)
 
 
 def _answering(unit: Unit, *, now: int, answers: bool | None, expected: bool) -> Unit:

@@ -24,7 +24,7 @@ def inspect(
     Looks again as long as `conclude` raises `NotLookedAt`. Raises `HostUnreachable`.
     """
     deadline = time.monotonic() + timeout
-    more: list[str] = []
+    more = [f"={layout.source}"] if layout.source else []
     for _ in range(_LOOKS):
         before, left = time.time(), deadline - time.monotonic()
         answer = look(

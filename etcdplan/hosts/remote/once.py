@@ -18,6 +18,8 @@ from etcdplan.hosts.shell import Shell
 _GUARD = 30.0
 _WORK = 60.0
 _ASK = 15.0
+_SLOWEST = 256 * 1024
+"""Bytes a second below which a stream is given up."""
 _POLL = 0.5
 
 
@@ -28,11 +30,20 @@ class Effects:
     shell: Shell
     patience: float = 60.0
 
-    def do(self, claim: Claim, verb: str, what: str, *arguments: str, payload: bytes | None = None) -> bytes:
+    def do(
+        self,
+        claim: Claim,
+        verb: str,
+        what: str,
+        *arguments: str,
+        payload: bytes | None = None,
+        stream: bytes = b"",
+        script: str = "changes",
+    ) -> bytes:
         """Do it and return the reply; `what` is for people. Raises as `HostEffects` says."""
         sized = (*((size_of(payload),) if payload is not None else ()), *arguments)
         note = json.dumps({"effect": what, "token": claim.token})
-        scripts = ["effects"] if verb == "call" else ["effects", "changes"]
+        scripts = ["effects"] if verb == "call" else ["effects", script]
         try:
             answer = run(
                 self.shell,
@@ -43,7 +54,8 @@ class Effects:
                 note,
                 *sized,
                 payload=payload,
-                timeout=_GUARD + _WORK,
+                stream=stream,
+                timeout=_GUARD + _WORK + len(stream) / _SLOWEST,
             )
         except HostOutcomeUnknown as lost:
             answer = self._outcome(claim, what, lost)

@@ -76,15 +76,18 @@ def run(
     verb: str,
     *arguments: str,
     payload: bytes | None = None,
+    stream: bytes = b"",
     timeout: float,
     limit: int = DEFAULT_LIMIT,
 ) -> Answer:
     """Run a verb of some scripts; a payload is sent on stdin, and `size_of` it is one of the arguments.
 
+    A `stream` is sent there as it is: for what is too large for a shell's variable.
+
     Raises what `Shell.run` does; an answer that is none counts as `HostOutcomeUnknown`.
     """
     nonce = secrets.token_hex(8)
-    stdin = b"" if payload is None else base64.b64encode(payload)
+    stdin = stream if payload is None else base64.b64encode(payload)
     done = shell.run(
         _source(tuple(scripts)), nonce, verb, *arguments, stdin=stdin, timeout=timeout, limit=limit
     )

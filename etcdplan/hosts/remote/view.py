@@ -63,6 +63,8 @@ class View:
     names: dict[str, list[str] | None] = field(default_factory=dict)
     heads: dict[str, bytes] = field(default_factory=dict)
     free: dict[str, int] = field(default_factory=dict)
+    program: bytes | None = None
+    """What is to be said of the program that was asked about, one line a file; None when it is not there."""
 
     def read(self, path: str) -> str | None:
         """Return a file's text, None when there is none; raise `ValueError`, or `NotLookedAt`."""
@@ -161,6 +163,8 @@ def parse(answer: Answer) -> View:
                 blocks, size, path = rest.split(" ", 2)
                 if blocks:
                     view.free[path] = int(blocks) * int(size)
+            case "installed":
+                view.program = content
             case "held":
                 view.held.add(rest)
             case "program":
