@@ -147,6 +147,7 @@ def _in_lab(cluster: Cluster, credentials: "EtcdCredentials | None") -> "LocalHo
 
 def _over_ssh(cluster: Cluster, credentials: "EtcdCredentials | None") -> "RemoteHosts":
     from etcdplan.hosts.remote.layout import Layout
+    from etcdplan.hosts.remote.reader import reader
     from etcdplan.transport.remote_hosts import RemoteHosts
     from etcdplan.transport.ssh import SshHosts
     from etcdplan.transport.ssh_config import SshSettings
@@ -157,5 +158,7 @@ def _over_ssh(cluster: Cluster, credentials: "EtcdCredentials | None") -> "Remot
         units = {one.name: one.unit or "" for one in spec.api_servers.instances if one.host == address}
         return Layout(source=cluster.target.program, data_dir=spec.etcd.data_dir, api_servers=units)
 
-    ssh = SshHosts(SshSettings.from_environment(), user=spec.access.ssh.user, port=spec.access.ssh.port)
+    ssh = SshHosts(
+        SshSettings.from_environment(), user=spec.access.ssh.user, port=spec.access.ssh.port, reader=reader()
+    )
     return RemoteHosts(ssh, credentials=credentials, layout=layout, direct=spec.access.etcd == "direct")

@@ -84,7 +84,7 @@ class Fleet:
         file = self.directory / f"{name}.tar.gz"
         with tarfile.open(file, "w:gz", compresslevel=1) as tar:
             for program in ("etcd", "etcdctl", "etcdutl"):
-                if (path := etcd_binaries(version) / program).exists():
+                if program not in more and (path := etcd_binaries(version) / program).exists():
                     tar.add(path, f"{name}/{program}")
             for program, content in more.items():
                 member = tarfile.TarInfo(f"{name}/{program}")

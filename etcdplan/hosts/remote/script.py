@@ -64,6 +64,11 @@ def readable(content: bytes) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
+def source(name: str) -> str:
+    """Return one script as it is sent, behind what all of them need."""
+    return _source((name,))
+
+
 @cache
 def _source(names: tuple[str, ...]) -> str:
     here = files("etcdplan.hosts.remote")
