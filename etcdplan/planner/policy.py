@@ -35,6 +35,7 @@ RULES: tuple[Rule, ...] = (
     identity.nothing_foreign,
     identity.nothing_unsupported,
     founding.no_trace_of_another,
+    founding.started_by_themselves,
     programs.install,
     credentials.trust,
     credentials.certificates,

@@ -67,8 +67,8 @@ def test_a_death_around_the_effect_is_resumed(fleet: Fleet, boundary: str) -> No
 def test_what_does_not_fit_is_refused_before_anything_is_changed(fleet: Fleet) -> None:
     fleet.write_spec((1,), source=fleet.archive())
     good = fleet.spec.read_text()
-    fleet.spec.write_text(re.sub("[0-9a-f]{64}", "0" * 64, good))
-    assert "and the spec says 00000000" in fleet.apply(expect=1).err
+    fleet.spec.write_text(re.sub("[0-9a-f]{64}", "ab" * 32, good))
+    assert "and the spec says abababab" in fleet.apply(expect=1).err
     fleet.spec.write_text(good.replace("version: 3.6.16", "version: 3.6.15"))
     assert "not etcd 3.6.15" in fleet.apply(expect=6).err
     fleet.spec.write_text(good)
@@ -101,8 +101,11 @@ def test_every_version_comes_from_an_archive(tmp_path: Path) -> None:
 def test_debian_s_package_is_used_as_it_is(tmp_path: Path) -> None:
     with Fleet.up(tmp_path, 0, debian=3) as fleet:
         fleet.write_spec((1, 2, 3), version="3.4.23")
+        plan = fleet.plan()
         fleet.apply()
         fleet.settled(3)
+        assert "set aside" in plan and "destructive" in plan
+        assert "set-aside-" in fleet.host(1).exec("ls", "/var/lib/etcd/default").stdout
         assert "/usr/bin/etcd" in fleet.host(1).exec("systemctl", "cat", "etcd").stdout
         fleet.write_spec((1, 2, 3), version="3.4.23", quotaBackend="4GiB")
         fleet.apply()

@@ -100,6 +100,7 @@ class Runner:
             tell=self.tell or self.events.append,
             stop=self.stop,
             beat=False,
+            programs=lambda: {"etcd": b"a program"},
         )
 
     def apply(self) -> int:

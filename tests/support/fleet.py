@@ -149,7 +149,8 @@ class Fleet:
     def settled(self, members: int) -> None:
         """Check that nothing is left to do, and that all members serve."""
         assert "No changes" in self.plan()
-        assert f"{members} of {members} voters serve" in self.run("status", self.spec).out
+        serve = "voter serves" if members == 1 else "voters serve"
+        assert f"{members} of {members} {serve}" in self.run("status", self.spec).out
 
 
 def killed(done: Done) -> bool:

@@ -31,6 +31,7 @@ fi
 new=$(mktemp -d "$programs/.new.XXXXXXXX" 2>&1) || refuse "$new"
 
 wrong=$(
+    exec 2>&1
     chmod 755 "$new" && cd "$new" || exit
     while [ $# -gt 0 ]; do
         timeout "$patience" head -c "$2" >"$1" || exit
@@ -47,17 +48,14 @@ wrong=$(
         echo "etcd from the archive cannot be executed there"
         exit 1
     }
-    case $runs in
-    "etcd Version: $version"[!0-9]*) ;;
-    *)
-        runs=${runs%%"
+    runs=${runs%%"
 "*}
+    if [ "$runs" != "etcd Version: $version" ]; then
         echo "the archive holds ${runs:-something else}, not etcd $version"
         exit 1
-        ;;
-    esac
+    fi
     chmod 644 SHA256SUMS && sync ./*
-) 2>&1 || discard "${wrong:-the files cannot be written}"
+) || discard "${wrong:-the files cannot be written}"
 
 claimed "$id" "$token" "$text"
 # What a power cut left behind; nobody else may send here at this moment.
