@@ -1,16 +1,17 @@
 """From an effect of the model to the calls of ports that make it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from etcdplan.errors import StoppedError
-from etcdplan.hosts.ports import Claim, HostEffects, Hosts
+from etcdplan.errors import EtcdplanError, StoppedError
+from etcdplan.hosts.ports import Claim, HostEffects, Hosts, ProgramFiles
 from etcdplan.model.effects import (
     AddLearner,
     Effect,
     ForgetRecord,
     Hold,
+    InstallProgram,
     InstallTrust,
     IssueLeaf,
     MoveLeader,
@@ -57,12 +58,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Turns effects into calls. `encode` writes a record down, with all hosts that it should name."""
+    """Turns effects into calls. `encode` writes a record down, with all hosts that it should name.
+
+    `programs` returns the files of the spec's archive, or raises an `EtcdplanError`.
+    """
 
     hosts: Hosts
     signer: Signer | None
     encode: Callable[[Record], bytes]
     hook: Hook | None = None
+    programs: Callable[[], Mapping[str, bytes]] | None = None
 
     def calls(self, effect: Effect, state: State) -> Iterator[Call]:
         """Yield the calls that make the effect; each is made before the next is asked for.
@@ -92,6 +97,11 @@ class Caller:
                 )
             case SetDataAside(host):
                 yield Call(host, "set-data-aside", "etcd", lambda port, claim: port.set_data_aside(claim))
+            case InstallProgram(host, version, path):
+                program = ProgramFiles(path, version, self._programs())
+                yield Call(
+                    host, "install-program", path, lambda port, claim: port.install_program(claim, program)
+                )
             case InstallTrust(host):
                 bundle = self._signer().bundle_pem
                 yield Call(host, "install-trust", "ca", lambda port, claim: port.install_trust(claim, bundle))
@@ -122,6 +132,14 @@ class Caller:
                 "Certificates are needed and no CA is at hand.", hint="Set tls.ca in the spec."
             )
         return self.signer
+
+    def _programs(self) -> Mapping[str, bytes]:
+        if self.programs is None:
+            raise StoppedError("etcd's program is needed and no archive is at hand.", hint="Set etcd.source.")
+        try:
+            return self.programs()
+        except EtcdplanError as error:
+            raise StoppedError(error.message, hint=error.hint) from error
 
     def _issue(self, leaf: IssueLeaf) -> Iterator[Call]:
         requests: list[bytes] = []

@@ -1,6 +1,6 @@
 """A run from its lock to its end: of an approved plan, or of the rest of one that another run left."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -49,6 +49,8 @@ class Session:
     each: Each = in_turn
     beat: bool = True
     hook: Hook | None = None
+    programs: Callable[[], Mapping[str, bytes]] | None = None
+    """Returns the files of the archive that the spec takes etcd from, by name."""
 
     def apply(self, approved: PlanDocument) -> int:
         """Carry out an approved plan and return the number of steps done.
@@ -128,7 +130,7 @@ class Session:
             target=self.target,
             hosts=self.hosts,
             observe=self.observe,
-            caller=Caller(self.hosts, self.signer, self._encode, self.hook),
+            caller=Caller(self.hosts, self.signer, self._encode, self.hook, self.programs),
             lock=lock,
             journal=journal,
             clock=self.clock,

@@ -78,6 +78,8 @@ def apply(
             saved = _approve(cluster, path, auto_approve=auto_approve, no_color=no_color)
             if saved is None:
                 return 0
+        if saved is not None and any(step.kind == "install-etcd" for step in saved.steps) and cluster.archive:
+            cluster.archive.files()  # Before anything is changed.
         color = colored(sys.stderr, no_color=no_color)
         with session_of(cluster, age_identity or [], color=color) as session:
             done = session.resume() if saved is None else session.apply(saved)

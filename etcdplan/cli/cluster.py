@@ -20,6 +20,7 @@ from etcdplan.planner.checks import Finding
 from etcdplan.spec.load import LoadedSpec, load_materials, load_spec, spec_digest
 
 if TYPE_CHECKING:
+    from etcdplan.hosts.etcd_archive import EtcdArchive
     from etcdplan.transport.etcd import Credentials as EtcdCredentials
     from etcdplan.transport.local import LocalHosts
     from etcdplan.transport.remote_hosts import RemoteHosts
@@ -28,7 +29,7 @@ PARALLEL = 16
 """Hosts that are looked at together."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cluster:
     """A loaded spec with its target; `ca_pem` is empty without TLS."""
 
@@ -66,6 +67,16 @@ class Cluster:
             )
 
         return Credentials(leaf=leaf, authorities=trust_spkis)
+
+    @cached_property
+    def archive(self) -> "EtcdArchive | None":
+        """Return the archive that etcd comes from, unread; None when the hosts have etcd already."""
+        from etcdplan.hosts.etcd_archive import EtcdArchive
+
+        source = self.loaded.spec.spec.etcd.source
+        return (
+            None if source is None else EtcdArchive(self.loaded.path.parent / source.archive, source.sha256)
+        )
 
     def signer(self, identities: Sequence[Path]) -> CaSigner | None:
         """Return the signer with the spec's CA; None without TLS."""
@@ -152,6 +163,7 @@ def _in_lab(cluster: Cluster, credentials: "EtcdCredentials | None") -> "LocalHo
 
 def _over_ssh(cluster: Cluster, credentials: "EtcdCredentials | None") -> "RemoteHosts":
     from etcdplan.hosts.remote.layout import Layout
+    from etcdplan.hosts.remote.reader import reader
     from etcdplan.transport.remote_hosts import RemoteHosts
     from etcdplan.transport.ssh import SshHosts
     from etcdplan.transport.ssh_config import SshSettings
@@ -160,7 +172,9 @@ def _over_ssh(cluster: Cluster, credentials: "EtcdCredentials | None") -> "Remot
 
     def layout(address: str) -> Layout:
         units = {one.name: one.unit or "" for one in spec.api_servers.instances if one.host == address}
-        return Layout(data_dir=spec.etcd.data_dir, api_servers=units)
+        return Layout(source=cluster.target.program, data_dir=spec.etcd.data_dir, api_servers=units)
 
-    ssh = SshHosts(SshSettings.from_environment(), user=spec.access.ssh.user, port=spec.access.ssh.port)
+    ssh = SshHosts(
+        SshSettings.from_environment(), user=spec.access.ssh.user, port=spec.access.ssh.port, reader=reader()
+    )
     return RemoteHosts(ssh, credentials=credentials, layout=layout, direct=spec.access.etcd == "direct")

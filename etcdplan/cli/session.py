@@ -91,4 +91,5 @@ def session_of(cluster: LiveCluster, identities: Sequence[Path], *, color: bool)
             stop=stop,
             each=cluster.each,
             hook=hooks.run if hooks else None,
+            programs=cluster.archive.files if cluster.archive else None,
         )

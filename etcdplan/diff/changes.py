@@ -110,6 +110,11 @@ def _member(view: View, wanted: MemberTarget) -> Iterator[Change]:
         yield Change(
             f"{address}/version", "update", listed.version, view.target.version, "another version runs"
         )
+    if view.target.program:
+        program = host.program.get()
+        if program != view.target.program:
+            why = "it is not on the host, or not whole"
+            yield Change(f"program/{wanted.host}", "create", program, view.target.program, why)
     host.data.get()  # Not compared, but data that cannot be read are not known to be the member's.
     process = host.etcd.process.get()
     if listed is not None and listed.started and (process is None or process.hung):

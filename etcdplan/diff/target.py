@@ -7,12 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from etcdplan.model.identity import bootstrap_ids
-from etcdplan.model.state import Settings, api_server_unit
+from etcdplan.model.state import PROGRAM, Settings, api_server_unit
 from etcdplan.spec.models import LoadBalancer, Spec
 
 PKI = "/etc/etcdplan/pki"
 CA_FILE = f"{PKI}/ca.crt"
 API_SERVER_CN = "kube-apiserver-etcd-client"
+
+
+def program_path(version: str, sha256: str) -> str:
+    """Return where etcd from an archive lies: versions and builds stand beside each other."""
+    return f"/opt/etcdplan/etcd-{version}-{sha256[:16]}/etcd"
 
 
 def leaf_files(leaf: str) -> tuple[str, str]:
@@ -71,6 +76,8 @@ class Target:
     allow_outage: bool
     drain: str
     """The hook that routes an API server's clients away and back, empty for none."""
+    program: str
+    """Where etcd from the spec's archive lies on its hosts; empty when the hosts have theirs already."""
     initial_cluster: str
     founding_id: int
     """The ID that the cluster will have when it is bootstrapped from this spec."""
@@ -105,6 +112,7 @@ def build_target(spec: Spec, *, ca: str) -> Target:
     scheme = "https" if managed else "http"
     connect = body.api_servers.connect
     balancer = connect.load_balancer if isinstance(connect, LoadBalancer) else None
+    program = program_path(etcd.version, etcd.source.sha256) if etcd.source else ""
     members: dict[str, MemberTarget] = {}
     for member in body.members:
         peer, client = (_url(scheme, member.host, port) for port in (member.peer_port, member.client_port))
@@ -120,6 +128,7 @@ def build_target(spec: Spec, *, ca: str) -> Target:
             **({"wal-dir": etcd.wal_dir} if etcd.wal_dir else {}),
             **(_member_tls() if managed else {}),
             **etcd.extra_args,
+            **({PROGRAM: program} if program else {}),
         }
         local = {member.host, "localhost", "127.0.0.1"}
         entry = {balancer.split("://", 1)[1].rsplit(":", 1)[0].strip("[]")} if balancer else set()
@@ -159,6 +168,7 @@ def build_target(spec: Spec, *, ca: str) -> Target:
         leaf_lifetime=tls.validity // 1000,
         allow_outage=etcd.allow_outage,
         drain=body.api_servers.drain or "",
+        program=program,
         initial_cluster=everyone,
         founding_id=bootstrap_ids({"initial-cluster": everyone, "initial-cluster-token": token})[0],
     )

@@ -1,10 +1,12 @@
 """The questions that rules ask about a target and a state, answered once."""
 
+import re
 from collections.abc import Iterator
 from functools import cached_property
 
 from etcdplan.diff.target import ApiServerTarget, MemberTarget, Target
 from etcdplan.model.endpoints import KEPT, SERVERS
+from etcdplan.model.identity import DEFAULT_CLUSTER
 from etcdplan.model.quorum import Quorum, quorum
 from etcdplan.model.state import Host, Member, Membership, Settings, State, host_of, steady
 from etcdplan.steps.api_server import RunApiServer
@@ -58,6 +60,19 @@ class View:
         records = (host.record.value for host in self.state.hosts.values())
         return frozenset(host_of(url) for members in lists if members for url in members.members) | frozenset(
             host for record in records if record for host in record.hosts
+        )
+
+    def only_started_itself(self, host: Host) -> bool:
+        """Whether a host's data is of the cluster that a package founded at its installation, and nobody's of use.
+
+        Its etcd serves that machine alone; an API server there that talks to such an etcd may have its objects in it.
+        """
+        data = host.data.get()
+        if data is None or data.cluster_id != DEFAULT_CLUSTER or self.cluster_id == DEFAULT_CLUSTER:
+            return False
+        servers = (unit.settings.get() or {} for unit in host.api_servers.values())
+        return not any(
+            re.search(r"//(localhost|127\.|\[::1)", one.get("etcd-servers", "")) for one in servers
         )
 
     def absent_api_host(self, host: str) -> bool:

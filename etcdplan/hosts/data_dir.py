@@ -17,8 +17,9 @@ HEAD = 4096
 
 _METADATA, _CRC = 1, 4
 _ASIDE = "set-aside-"
-_OURS = re.compile(rf"member|lost\+found|{_ASIDE}.*|\.touch")
-"""What is no loss. `.touch` is etcd's own: written and removed at every start (fileutil.IsDirWriteable)."""
+_OURS = re.compile(rf"member|lost\+found|default|{_ASIDE}.*|\.touch")
+"""What is no loss. `default` is where Debian's unit has its data: that counts where it is the data directory itself.
+`.touch` is etcd's own: written and removed at every start (fileutil.IsDirWriteable)."""
 
 
 def read_data(data_dir: Path, wal_dir: Path | None) -> Data | None:

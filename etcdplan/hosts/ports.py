@@ -6,11 +6,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from etcdplan.errors import EtcdplanError, OutcomeUnknownError
-from etcdplan.model.facts import Fact
+from etcdplan.model.facts import ABSENT, Fact
 from etcdplan.model.machine import UNMEASURED, Figures, Machine
 from etcdplan.model.state import Data, Settings, Unit
 
@@ -52,6 +52,15 @@ class LeafFile:
 
 
 @dataclass(frozen=True, slots=True)
+class ProgramFiles:
+    """etcd as it comes from an archive: `path` on the host, and that file and those beside it, by name."""
+
+    path: str
+    version: str
+    files: Mapping[str, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class HostReport:
     """What files and processes say. `record` is the raw content of the host's record, `trust` of its CA bundle.
 
@@ -69,6 +78,8 @@ class HostReport:
     free_bytes: int | None = None
     boot_id: str = ""
     machine: Machine = UNMEASURED
+    program: Fact[str] = ABSENT
+    """The path of the program that was asked for, when it is there with the checksum that it came with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +222,10 @@ class HostEffects(Protocol):
 
     def install_leaf(self, claim: Claim, leaf: str, certificate_pem: bytes) -> None:
         """Put the new key and this certificate in the place of the old pair, with one rename."""
+        ...
+
+    def install_program(self, claim: Claim, program: ProgramFiles) -> None:
+        """Put etcd's program and what came with it in place, as a whole, when it is that version."""
         ...
 
     def install_trust(self, claim: Claim, bundle_pem: bytes) -> None:

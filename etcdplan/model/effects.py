@@ -13,6 +13,7 @@ from etcdplan.model.facts import ABSENT, known
 from etcdplan.model.settle import first_data, lose
 from etcdplan.model.state import (
     ETCD,
+    PROGRAM,
     Host,
     Leaf,
     Member,
@@ -91,6 +92,8 @@ class Start(HostEffect):
             held=False,
             failing=False,
         )
+        if self.unit == ETCD and settings.get(PROGRAM) not in (None, host.program.get()):
+            raise ImpossibleEffect(f"{settings[PROGRAM]} is not on {self.host}")
         if self.unit == ETCD and host.data.get() is None and first_data(state, settings) is None:
             raise ImpossibleEffect(f"an empty etcd on {self.host} has nothing to found or to join")
         return host.with_unit(self.unit, running)
@@ -142,6 +145,20 @@ class SetDataAside(HostEffect):
         if host.etcd.process.get() is not None:
             raise ImpossibleEffect(f"etcd on {self.host} still runs on its data")
         return replace(host, data=ABSENT)
+
+
+@dataclass(frozen=True, slots=True)
+class InstallProgram(HostEffect):
+    """Put etcd from an archive onto the host, beside what is there; `program` is its path."""
+
+    only_files = True
+
+    version: str
+    program: str
+
+    def on(self, state: State, host: Host) -> Host:
+        """Only the files come."""
+        return replace(host, program=known(self.program))
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +307,7 @@ __all__ = [
     "Hold",
     "HostEffect",
     "ImpossibleEffect",
+    "InstallProgram",
     "InstallTrust",
     "IssueLeaf",
     "MoveLeader",

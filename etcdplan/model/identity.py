@@ -33,3 +33,7 @@ def bootstrap_ids(settings: Settings) -> tuple[int, Mapping[str, int]]:
     token = settings.get("initial-cluster-token", "etcd-cluster")
     ids = {url: member_id([url], token) for url in initial_cluster(settings)}
     return cluster_id(ids.values()), ids
+
+
+DEFAULT_CLUSTER = bootstrap_ids({"initial-cluster": "default=http://localhost:2380"})[0]
+"""The ID of the cluster that an etcd founds which was told nothing, as Debian's package starts it."""

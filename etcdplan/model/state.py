@@ -14,6 +14,9 @@ from etcdplan.model.machine import UNMEASURED, Machine
 Settings = Mapping[str, str]
 """Effective settings of a process: flag name without dashes to value. Never changed in place."""
 
+PROGRAM = "program"
+"""The one setting that is no flag: the file that is executed. Only where the spec says where it comes from."""
+
 ETCD = "etcd"
 """The unit name of a host's etcd; API servers have `apiserver/NAME`."""
 
@@ -111,6 +114,8 @@ class Host:
     trust: Fact[tuple[str, ...]] = ABSENT
     record: Fact[Record] = ABSENT
     api_servers: Mapping[str, Unit] = field(default_factory=dict)
+    program: Fact[str] = ABSENT
+    """The path of the program from the spec's archive, when it lies whole on the host."""
     full: bool = False
     """No space is left where etcd's data is, or too little for its log."""
     unreachable: str = ""

@@ -184,7 +184,7 @@ def _host(one: _Seen, credentials: Credentials, *, now: int, serving: bool) -> H
     report = one.report
     if report is None:
         gone = unknown(f"host/{one.address}", one.why)
-        return Host(one.address, Unit(gone, gone), gone, {}, gone, gone, {}, unreachable=one.why)
+        return Host(one.address, Unit(gone, gone), gone, {}, gone, gone, {}, gone, unreachable=one.why)
     etcd = _answering(report.etcd, now=now, answers=one.etcd is not None, expected=serving)
     servers = {
         name: _answering(unit, now=now, answers=None, expected=serving)
@@ -197,7 +197,18 @@ def _host(one: _Seen, credentials: Credentials, *, now: int, serving: bool) -> H
     trust = _read(report.trust, f"host/{one.address}/trust", credentials.authorities)
     full = report.free_bytes is not None and report.free_bytes < LOG_SEGMENT
     machine = replace(report.machine, figures=one.figures)
-    return Host(one.address, etcd, report.data, leafs, trust, one.record, servers, full, machine=machine)
+    return Host(
+        one.address,
+        etcd,
+        report.data,
+        leafs,
+        trust,
+        one.record,
+        servers,
+        report.program,
+        full,
+        machine=machine,
+    )
 
 
 def _answering(unit: Unit, *, now: int, answers: bool | None, expected: bool) -> Unit:

@@ -179,5 +179,6 @@ def _data_unused(transition: Transition, effect: HostEffect) -> Iterator[str]:
     member = _listed(transition.before).by_id(data.member_id) if data else None
     if member is not None and member.serving:
         yield f"it sets aside the data of {member.name}, which serves"
-    if not View(transition.target, transition.start).born:
+    view = View(transition.target, transition.start)
+    if not view.born and not view.only_started_itself(transition.before.host(effect.host)):
         yield "it sets data aside in a bootstrap"

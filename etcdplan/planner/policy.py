@@ -21,6 +21,7 @@ from etcdplan.planner.rules import (
     leaving,
     leftovers,
     lost,
+    programs,
     quorum,
     settings,
 )
@@ -34,6 +35,8 @@ RULES: tuple[Rule, ...] = (
     identity.nothing_foreign,
     identity.nothing_unsupported,
     founding.no_trace_of_another,
+    founding.started_by_themselves,
+    programs.install,
     credentials.trust,
     credentials.certificates,
     api_servers.start_down,

@@ -92,9 +92,10 @@ def _together(addresses: Sequence[str]) -> str:
     kind = _kind(addresses[0])
     if kind == "certificate":
         return f"{len(addresses)} certificates: {certificates(addresses)}"
-    if kind in ("trust", "record"):
+    if kind in ("trust", "record", "program"):
         hosts = ", ".join(address.partition("/")[2].removesuffix("/record") for address in addresses)
-        what = "CA certificate" if kind == "trust" else "record of the cluster"
+        whats = {"trust": "CA certificate", "record": "record of the cluster", "program": "program of etcd"}
+        what = whats[kind]
         return f"{what} on {len(addresses)} hosts: {hosts}"
     return ", ".join(addresses)
 

@@ -89,7 +89,7 @@ def _runs(steps: Sequence[StepEntry], *, verbose: bool) -> list[tuple[int, int]]
 
 
 def _alike(first: StepEntry, step: StepEntry) -> bool:
-    small = step.kind in ("certificate", "trust", "seal-host")
+    small = step.kind in ("certificate", "trust", "seal-host", "install-etcd")
     same = (first.group, first.kind, first.quorum) == (step.group, step.kind, step.quorum)
     return small and same and not step.destructive and not step.restarts
 
@@ -98,7 +98,8 @@ def _summary(run: Sequence[StepEntry]) -> str:
     if run[0].kind == "certificate":
         return f"issue {len(run)} certificates: {certificates(step.subject for step in run)}"
     hosts = ", ".join(step.subject.partition("/")[2] for step in run)
-    what = "install the CA certificate on" if run[0].kind == "trust" else "record the cluster on"
+    whats = {"trust": "install the CA certificate on", "install-etcd": "install etcd from the archive on"}
+    what = whats.get(run[0].kind, "record the cluster on")
     return f"{what} {counted(len(run), 'host')}: {hosts}"
 
 

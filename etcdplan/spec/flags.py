@@ -23,6 +23,7 @@ MANAGED_ETCD_FLAGS: Final = (
     "name",
     "peer-auto-tls",
     "peer-client-cert-auth",
+    "program",
     "quota-backend-bytes",
     "strict-reconfig-check",
     "*trusted-ca-file",

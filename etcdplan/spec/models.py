@@ -31,6 +31,7 @@ _FAILURE_DOMAIN: Final = r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$"
 _ETCD_VERSION: Final = r"^3\.[4-7]\.(0|[1-9][0-9]{0,2})$"
 _FILE: Final = r"^[^\x00-\x1f\x7f]+$"
 _DIRECTORY: Final = r"^(/[^/\x00-\x1f\x7f]+)+$"
+_SHA256: Final = r"^[0-9a-f]{64}$"
 _USER: Final = r"^[a-z_][a-z0-9_.-]{0,31}$"
 _UNIT: Final = r"^[A-Za-z0-9_.@-]{1,120}\.service$"
 _URL: Final = r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$"
@@ -47,6 +48,7 @@ PATTERN_WORDS: Final = {
         "a directory's absolute path",
         "start it with '/', without '/' at the end, such as /var/lib/etcd",
     ),
+    _SHA256: ("a SHA-256", "write its 64 lower-case hexadecimal digits, as sha256sum prints them"),
     _USER: ("a user's name", "write it as in /etc/passwd, such as ops"),
     _UNIT: ("a systemd service", "write its whole name, such as kube-apiserver.service"),
     _URL: ("a URL", "write scheme, host and port and nothing else, such as https://etcd.lb:2379"),
@@ -85,12 +87,23 @@ class Metadata(Model):
     name: Name
 
 
+class Source(Model):
+    """An archive that etcd is taken from, as its releases are: a .tar.gz with `DIRECTORY/etcd`."""
+
+    archive: FilePath
+    """A file of the runner, relative to the spec's directory."""
+    sha256: Annotated[str, Field(pattern=_SHA256)]
+    """What the archive's SHA-256 must be; nothing of it is sent anywhere before that was checked."""
+
+
 class Etcd(Model):
     """Settings that all members share."""
 
     version: Annotated[str, Field(pattern=_ETCD_VERSION)]
     runtime: Literal["systemd", "process"] = "systemd"
     """What runs etcd and the API servers: `systemd`, on hosts behind SSH, or `process`, in a lab on this machine."""
+    source: Source | None = None
+    """Where etcd's program comes from (runtime `systemd`); without it the hosts must have it already."""
     data_dir: AbsolutePath = "/var/lib/etcd"
     wal_dir: AbsolutePath | None = None
     """Where the write-ahead log goes, if not into the data directory."""
@@ -111,6 +124,9 @@ class Etcd(Model):
             least = format_duration(5 * self.heartbeat_interval)
             remedy = f"make it at least {least}, five times 'heartbeatInterval'"
             faults.append(Invalid("too short for the heartbeat", remedy, within=("electionTimeout",)))
+        if self.source is not None and self.runtime == "process":
+            remedy = "leave it out; 'etcdplan lab up --etcd-dir' says which programs a lab runs"
+            faults.append(Invalid("only runtime systemd takes an archive", remedy, within=("source",)))
         if self.election_timeout > 50_000:
             faults.append(Invalid("etcd takes at most 50s", "1s suits most", within=("electionTimeout",)))
         if self.wal_dir is not None and _nested(self.wal_dir, self.data_dir):

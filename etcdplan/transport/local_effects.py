@@ -15,7 +15,7 @@ from etcdplan.errors import EtcdplanError, OutcomeUnknownError
 from etcdplan.hosts import leaf_pairs
 from etcdplan.hosts.data_dir import set_aside
 from etcdplan.hosts.files import make_directory, refusal, sync_directory, write_atomically
-from etcdplan.hosts.ports import Claim, Fenced, HostOutcomeUnknown, HostRefused
+from etcdplan.hosts.ports import Claim, Fenced, HostOutcomeUnknown, HostRefused, ProgramFiles
 from etcdplan.hosts.supervisor import SupervisedUnit
 from etcdplan.hosts.unit_files import UnitFiles
 from etcdplan.model.state import ETCD, Settings, api_server_unit
@@ -120,6 +120,14 @@ class LocalEffects:
         with self._claimed(claim, f"install the certificate {leaf}"):
             leaf_pairs.install(self._pki, leaf, certificate_pem)
             self._supervised(ETCD).forget_failure()
+
+    def install_program(self, claim: Claim, program: ProgramFiles) -> None:
+        """Refuse: a lab's hosts have their programs from the lab."""
+        with self._claimed(claim, f"install etcd {program.version}"):
+            raise HostRefused(
+                f"{self.store.address} is a lab's host and has its etcd from the lab.",
+                hint="Leave etcd.source out; 'etcdplan lab up --etcd-dir' says which programs a lab runs.",
+            )
 
     def install_trust(self, claim: Claim, bundle_pem: bytes) -> None:
         """Write the CA bundle."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from etcdplan.hosts.ports import HostUnreachable
+from etcdplan.hosts.remote.reader import Reader
 from etcdplan.hosts.shell import DEFAULT_LIMIT, Completed
 from etcdplan.pki.secret import Secret
 from etcdplan.transport.ssh_command import read_password, run_script
@@ -21,12 +22,21 @@ _MAX_HOPS = 8
 class SshHosts:
     """Makes the shells of hosts, and holds their connections until `close`.
 
-    `settings` are the runner's. `user` and `port`, which a spec may name, outweigh the SSH configuration.
+    `settings` are the runner's. `user` and `port`, which a spec may name, outweigh the SSH configuration. Where a host
+    has `reader`, that is run for what it answers, so that the user needs no other right to read.
     """
 
-    def __init__(self, settings: SshSettings, *, user: str | None = None, port: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: SshSettings,
+        *,
+        user: str | None = None,
+        port: int | None = None,
+        reader: Reader | None = None,
+    ) -> None:
         """Raise `EtcdplanError` for a file with sudo's password that cannot be used."""
         self._settings, self._user, self._port = settings, user, port
+        self.reader = reader
         file = settings.sudo_password_file
         self.sudo_password: Secret | None = read_password(file) if file else None
         self._lock = threading.Lock()
@@ -42,6 +52,11 @@ class SshHosts:
     def shell(self, address: str) -> "SshShell":
         """Return the shell of the host with that address or name; nothing is connected or raised yet."""
         return SshShell(self, address)
+
+    def reader_for(self, script: str, arguments: tuple[str, ...]) -> tuple[str, str] | None:
+        """Return path and SHA-256 of what a host may have in the place of a script; None when there is nothing."""
+        reader = self.reader
+        return (reader.path, reader.sha256) if reader and reader.answers(script, arguments) else None
 
     def connection(self, address: str, deadline: float) -> Connection:
         """Return the connection to a host, and make it if there is none; raise `HostUnreachable`, `SshConfigError`."""
@@ -138,6 +153,7 @@ class SshShell:
                     deadline=deadline,
                     limit=limit,
                     sudo_password=self.hosts.sudo_password,
+                    reader=self.hosts.reader_for(script, arguments),
                 )
         except TimeoutError as error:
             raise HostUnreachable(f"{self.address} does not answer over SSH in time.") from error

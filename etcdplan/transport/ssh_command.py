@@ -27,6 +27,13 @@ _FRAME = (
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL; cd /\n"
     'printf "%s\\n" "$1"; printf "%s\\n" "$1" >&2; shift; sh -c "$@"; exit $?'
 )
+# The host's own script for reading is run in the place of the one that is sent, if it is of this version: sudo may let
+# the user run nothing else. Behind PATH, SHA256 and sudo's prompt come the words after `sh -c` as without it.
+_CHOICE = (
+    'path=$1 sum=$2 prompt=$3; shift 3; if [ "$({ sha256sum <"$path"; } 2>/dev/null)" = "$sum  -" ]; then '
+    'mark=$3; shift 5; set -- "$path" "$mark" "$@"; else set -- sh -c "$@"; fi; '
+    'if [ -n "$prompt" ]; then exec sudo -k -S -p "$prompt" -- "$@"; else exec sudo -n -- "$@"; fi'
+)
 _MAX_COMMAND = (1 << 17) - 1  # Linux's MAX_ARG_STRLEN, for the login shell gets all of it as one argument
 _MAX_NOISE = 1 << 20
 _SHOWN_STDERR = 1 << 14
@@ -89,14 +96,24 @@ def run_script(
     deadline: float,
     limit: int,
     sudo_password: Secret | None = None,
+    reader: tuple[str, str] | None = None,
 ) -> Completed:
-    """Run a script as `Shell.run` says, on a connection that stands."""
+    """Run a script as `Shell.run` says, on a connection that stands.
+
+    `reader` is path and SHA-256 of a file that does the same on a host that has it.
+    """
     mark, prompt = secrets.token_hex(16), secrets.token_hex(16)
     framed = ("sh", "-c", _FRAME, "etcdplan", mark, script, "etcdplan", *arguments)
     sudo: tuple[str, ...] = ("sudo", "-n", "--")
     if sudo_password:
         sudo = ("sudo", "-k", "-S", "-p", prompt, "--")
-    command = b"exec " + quoted(framed if connection.destination.user == "root" else (*sudo, *framed))
+    if connection.destination.user == "root":
+        command = b"exec " + quoted(framed)
+    elif reader:
+        choice = ("sh", "-c", _CHOICE, "etcdplan", *reader, prompt if sudo_password else "", *framed[2:])
+        command = b"exec " + quoted(choice)
+    else:
+        command = b"exec " + quoted((*sudo, *framed))
     if len(command) > _MAX_COMMAND:
         raise ValueError(
             f"a script and its arguments may have {_MAX_COMMAND} bytes, these have {len(command)}"
@@ -107,7 +124,7 @@ def run_script(
     )
     try:
         with connection.watched(deadline), closing(channel):
-            session = _Session(name, channel, mark.encode(), prompt.encode(), sudo_password, limit)
+            session = _Session(name, channel, mark.encode(), prompt.encode(), sudo_password, limit, reader)
             try:
                 return session.run(command, stdin, deadline)
             except (paramiko.SSHException, EOFError, OSError):
@@ -135,7 +152,9 @@ class _Session:
         prompt: bytes,
         password: Secret | None,
         limit: int,
+        reader: tuple[str, str] | None = None,
     ) -> None:
+        self._reader = reader
         self._name, self._channel, self._limit = name, channel, limit
         self._prompt, self._password = prompt, password
         self._out, self._err = _Stream(mark), _Stream(mark)
@@ -206,11 +225,15 @@ class _Session:
         said = bytes(self._err.noise + self._out.noise).replace(self._prompt, b"")
         lines = [line.strip() for line in _printable(said[-2000:]).splitlines() if line.strip()]
         user = self._channel.get_transport().get_username()
+        nor = f", nor is {self._reader[0]} of this version there" if self._reader else ""
+        hint = (
+            "That user needs a POSIX login shell, and a right to sudo that asks for no password, or one whose"
+        )
+        hint += " password the runner knows: 'etcdplan access --sudoers SPEC' prints it."
         return HostRefused(
-            f"{self._name} does not let {user} run commands as root (status {status}): "
+            f"{self._name} does not let {user} run commands as root{nor} (status {status}): "
             f"{lines[-1] if lines else 'no reason given'}",
-            hint="That user needs a POSIX login shell, and a right to sudo that asks for no password, or one whose"
-            " password the runner knows.",
+            hint=hint,
         )
 
 

@@ -26,6 +26,12 @@ def _bootstrap(members: int, api_servers: int = 0, **more: object) -> Story:
     return Story(name, spec, lambda: fresh(spec))
 
 
+def _from_archive() -> Story:
+    """etcd is in none of the hosts' places before."""
+    spec = make_spec(3, etcd={"source": {"archive": "etcd.tar.gz", "sha256": "c0ffee11" * 8}})
+    return Story("bootstrap-3-archive", spec, lambda: fresh(spec))
+
+
 def _repair(
     name: str, before: Spec, damage: Callable[[FakeWorld], object], after: Spec | None = None
 ) -> Story:
@@ -141,6 +147,7 @@ MORE: tuple[Story, ...] = (
     _change("rolling", THREE_API, make_spec(3, api_servers=2, etcd={"heartbeatInterval": "200ms"})),
     _repair("running-differs", THREE_API, _edit_running),
     _renewal(),
+    _from_archive(),
 )
 
 

@@ -18,7 +18,15 @@ from tests.support.fake_world import FakeWorld
 STORIES = tuple(
     map(
         by_name,
-        ("bootstrap-3-1api", "replace-disk-api", "replace-new-host", "scale-1-3", "scale-5-3", "rolling"),
+        (
+            "bootstrap-3-1api",
+            "replace-disk-api",
+            "replace-new-host",
+            "scale-1-3",
+            "scale-5-3",
+            "rolling",
+            "bootstrap-3-archive",
+        ),
     )
 )
 FEW = tuple(

@@ -5,6 +5,7 @@ from typing import Any
 
 from etcdplan.model.effects import WriteSettings
 from etcdplan.model.facts import ABSENT
+from etcdplan.model.identity import DEFAULT_CLUSTER
 from etcdplan.model.state import ETCD, State
 from etcdplan.planner.unroll import unroll
 from tests.plans.clusters import (
@@ -22,6 +23,7 @@ from tests.plans.clusters import (
     silent,
     spec_of,
     target_of,
+    with_data,
 )
 from tests.plans.registry import FIVE, STACKED, THREE, Case, case
 
@@ -37,6 +39,13 @@ def bootstrap_1() -> Case:
 @case
 def bootstrap_3() -> Case:
     return THREE, bare(THREE)
+
+
+@case
+def bootstrap_3_from_an_archive() -> Case:
+    """The second host has a cluster that a package started by itself, which is taken out of service."""
+    spec = spec_of(members(1, 2, 3), source={"archive": "etcd.tar.gz", "sha256": "c0ffee11" * 8})
+    return spec, with_data(bare(spec), "10.0.0.2", DEFAULT_CLUSTER)
 
 
 @case

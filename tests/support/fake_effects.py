@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING
 
-from etcdplan.hosts.ports import Claim, HostRefused
+from etcdplan.hosts.ports import Claim, HostRefused, ProgramFiles
 from etcdplan.model.state import Settings
 from tests.support import fake_calls
 from tests.support.fake_machine import ETCD_UNIT, RECORD_FILE, FakeMachine, FakePair
@@ -126,6 +126,15 @@ class FakeEffects:
             machine.pairs[leaf] = pair
 
         self._host.perform("install_leaf", act, leaf, claim=claim)
+
+    def install_program(self, claim: Claim, program: ProgramFiles) -> None:
+        """Put the program there."""
+
+        def act(machine: FakeMachine) -> None:
+            write_check(machine)
+            machine.program = program.path
+
+        self._host.perform("install_program", act, program.path, claim=claim)
 
     def install_trust(self, claim: Claim, bundle_pem: bytes) -> None:
         """Write the CA bundle."""

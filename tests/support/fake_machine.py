@@ -131,6 +131,8 @@ class FakeMachine:
     pairs: dict[str, FakePair] = field(default_factory=dict)
     new_keys: dict[str, str] = field(default_factory=dict)
     bundle: bytes | None = None
+    program: str | None = None
+    """Where etcd from an archive lies."""
     hidden: dict[str, str] = field(default_factory=dict)
     """Facts that cannot be read, each with the reason."""
     powered: bool = True

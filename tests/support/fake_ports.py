@@ -88,6 +88,7 @@ class FakeHost:
             trust=fact("trust", machine.bundle),
             record=fact("record", machine.record),
             api_servers={name.removeprefix("apiserver/"): unit for name, unit in units.items()},
+            program=fact("program", machine.program),
             free_bytes=0 if machine.full else _FREE,
         )
 

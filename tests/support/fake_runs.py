@@ -101,6 +101,7 @@ class Runner:
             stop=self.stop,
             beat=False,
             hook=self.world.run_hook,
+            programs=lambda: {"etcd": b"a program"},
         )
 
     def apply(self) -> int:

@@ -1,12 +1,15 @@
 """A fleet: hosts of the test bed with a spec about them, and etcdplan as a user calls it from outside."""
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Self
 
@@ -43,10 +46,12 @@ class Fleet:
 
     @classmethod
     @contextmanager
-    def up(cls, directory: Path, hosts: int, *, version: str = VERSION) -> Iterator[Self]:
-        """Start hosts and make a CA."""
-        with Bed(bare=hosts) as bed:
-            for host in bed.hosts:
+    def up(
+        cls, directory: Path, hosts: int, *, version: str = VERSION, etcd: bool = True, debian: int = 0
+    ) -> Iterator[Self]:
+        """Start hosts, those with Debian's package last, and make a CA; without `etcd` bare ones have nothing of it."""
+        with Bed(bare=hosts, debian=debian) as bed:
+            for host in bed.hosts[:hosts] if etcd else ():
                 host.put("/usr/local/bin/etcd", etcd_binaries(version) / "etcd", 0o755)
                 host.exec("useradd", "--system", "etcd")
             fleet = cls(bed, directory)
@@ -79,6 +84,20 @@ class Fleet:
             "  tls:\n    ca: {certificate: pki/etcd-ca.crt, key: pki/etcd-ca.key}\n"
             "    operator: {certificate: pki/operator.crt, key: pki/operator.key}\n"
         )
+
+    def archive(self, version: str = VERSION, **more: bytes) -> str:
+        """Make an archive as etcd's releases are, and return what the spec says of it."""
+        name = f"etcd-v{version}-linux-amd64"
+        file = self.directory / f"{name}.tar.gz"
+        with tarfile.open(file, "w:gz", compresslevel=1) as tar:
+            for program in ("etcd", "etcdctl", "etcdutl"):
+                if program not in more and (path := etcd_binaries(version) / program).exists():
+                    tar.add(path, f"{name}/{program}")
+            for program, content in more.items():
+                member = tarfile.TarInfo(f"{name}/{program}")
+                member.size = len(content)
+                tar.addfile(member, BytesIO(content))
+        return f"{{archive: {file.name}, sha256: {hashlib.sha256(file.read_bytes()).hexdigest()}}}"
 
     def run(self, *arguments: str | Path, expect: int | None = 0, **environment: str) -> Done:
         """Run etcdplan to its end."""
@@ -137,7 +156,8 @@ class Fleet:
     def settled(self, members: int) -> None:
         """Check that nothing is left to do, and that all members serve."""
         assert "No changes" in self.plan()
-        assert f"{members} of {members} voters serve" in self.run("status", self.spec).out
+        serve = "voter serves" if members == 1 else "voters serve"
+        assert f"{members} of {members} {serve}" in self.run("status", self.spec).out
 
 
 def killed(done: Done) -> bool:

@@ -189,7 +189,7 @@ def _cluster_id(state: State) -> int | None:
 
 def _gone(address: str, why: str) -> Host:
     gone = unknown(f"host/{address}", why)
-    return Host(address, Unit(gone, gone), gone, {}, gone, gone, {}, unreachable=why)
+    return Host(address, Unit(gone, gone), gone, {}, gone, gone, {}, gone, unreachable=why)
 
 
 def _answers(host: Host) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from etcdplan.hosts.ports import Claim, HostRefused
+from etcdplan.hosts.ports import Claim, HostRefused, ProgramFiles
 from etcdplan.hosts.remote.calls import Calls, EtcdAccess
 from etcdplan.hosts.remote.flag_words import effective, flags_among
 from etcdplan.hosts.remote.inspect import inspect
@@ -16,12 +16,13 @@ from etcdplan.hosts.remote.layout import Layout
 from etcdplan.hosts.remote.once import Effects
 from etcdplan.hosts.remote.own_unit import own_unit
 from etcdplan.hosts.remote.ports_in_use import listens, pattern
+from etcdplan.hosts.remote.program import changed_program, install
 from etcdplan.hosts.remote.report import data_dirs
 from etcdplan.hosts.remote.service import Service
 from etcdplan.hosts.remote.unit_settings import SYSTEM, changed_files, on_disk
 from etcdplan.hosts.remote.view import View
 from etcdplan.hosts.shell import Shell
-from etcdplan.model.state import ETCD, Settings, api_server_unit
+from etcdplan.model.state import ETCD, PROGRAM, Settings, api_server_unit
 
 T = TypeVar("T")
 
@@ -49,10 +50,15 @@ class RemoteEffects:
 
         def files(view: View) -> tuple[str, list[str]]:
             name, service = self._service(view, unit)
+            flags = {flag: value for flag, value in settings.items() if flag != PROGRAM}
+            program = settings.get(PROGRAM, "")
             if service is not None:
-                texts: Mapping[str, str] = changed_files(service, settings, etcd=unit == ETCD)
+                texts: Mapping[str, str] = changed_files(service, flags, etcd=unit == ETCD)
+                if program:
+                    texts = changed_program(service, texts, program)
             elif unit == ETCD:
-                texts = {f"{SYSTEM}/{name}": own_unit(self.layout.program, self.layout.user, settings)}
+                own = own_unit(program or self.layout.program, self.layout.user, flags)
+                texts = {f"{SYSTEM}/{name}": own}
             else:
                 raise ValueError("there is no such unit")
             return name, [_line(view, path, text) for path, text in texts.items()]
@@ -132,6 +138,10 @@ class RemoteEffects:
             self.layout.etcd_unit,
             payload=certificate_pem,
         )
+
+    def install_program(self, claim: Claim, program: ProgramFiles) -> None:
+        """Put etcd's program and what came with it in place."""
+        install(self._once, claim, program)
 
     def install_trust(self, claim: Claim, bundle_pem: bytes) -> None:
         """Write the CA bundle."""

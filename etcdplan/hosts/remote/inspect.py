@@ -25,7 +25,7 @@ def inspect(
     """
     deadline = time.monotonic() + timeout
     named = [f"={unit}" for unit in layout.api_servers.values() if unit]
-    more: list[str] = []
+    more = [f"@{layout.source}"] if layout.source else []
     for _ in range(_LOOKS):
         before, left = time.time(), deadline - time.monotonic()
         # /readyz waits up to 2 s for etcd; a look that is soon repeated shall not take the host for silent by that.

@@ -15,12 +15,15 @@ _NAME = re.compile(r"apiserver/([a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?)")
 class Layout:
     """`program`, `user` and `data_dir` count where etcd has no unit yet, or its settings do not say.
 
+    `source` is where etcd from the spec's archive must lie; then `program` is that, and counts for every unit.
+
     `api_servers` are the instances that the spec has on this host, each with its unit when the spec names one, else
     empty. Unnamed, instance NAME is `kube-apiserver-NAME.service` or `kube-apiserver@NAME.service`, and a
     `kube-apiserver.service` is the only instance that has no such unit.
     """
 
     etcd_unit: str = "etcd.service"
+    source: str = ""
     program: str = "/usr/local/bin/etcd"
     user: str = "etcd"
     data_dir: str = "/var/lib/etcd"

@@ -18,6 +18,8 @@ from etcdplan.hosts.shell import Shell
 _GUARD = 30.0
 _WORK = 60.0
 _ASK = 15.0
+_SLOWEST = 256 * 1024
+"""Bytes a second below which a stream is given up."""
 _POLL = 0.5
 _DEAD = 8.0
 """Seconds after which a host that cannot be reached at all is not asked any more: whoever comes back is looked at."""
@@ -30,11 +32,20 @@ class Effects:
     shell: Shell
     patience: float = 60.0
 
-    def do(self, claim: Claim, verb: str, what: str, *arguments: str, payload: bytes | None = None) -> bytes:
+    def do(
+        self,
+        claim: Claim,
+        verb: str,
+        what: str,
+        *arguments: str,
+        payload: bytes | None = None,
+        stream: bytes = b"",
+        script: str = "changes",
+    ) -> bytes:
         """Do it and return the reply; `what` is for people. Raises as `HostEffects` says."""
         sized = (*((size_of(payload),) if payload is not None else ()), *arguments)
         note = json.dumps({"effect": what, "token": claim.token})
-        scripts = ["sessions", "effects"] if verb == "call" else ["effects", "changes"]
+        scripts = ["sessions", "effects"] if verb == "call" else ["effects", script]
         try:
             answer = run(
                 self.shell,
@@ -45,7 +56,8 @@ class Effects:
                 note,
                 *sized,
                 payload=payload,
-                timeout=_GUARD + _WORK,
+                stream=stream,
+                timeout=_GUARD + _WORK + len(stream) / _SLOWEST,
             )
         except HostOutcomeUnknown as lost:
             answer = self._outcome(claim, what, lost)

@@ -9,11 +9,12 @@ from etcdplan.hosts.data_dir import judge, segments
 from etcdplan.hosts.ports import HostReport, LeafFile
 from etcdplan.hosts.remote.flag_words import effective, flags_among
 from etcdplan.hosts.remote.layout import Layout
+from etcdplan.hosts.remote.program import installed
 from etcdplan.hosts.remote.unit_settings import about_etcd, etcd_settings, on_disk
 from etcdplan.hosts.remote.view import Program, View
 from etcdplan.model.facts import Fact, unknown
 from etcdplan.model.machine import Machine, Volume
-from etcdplan.model.state import Data, Process, Settings, Unit, api_server_unit
+from etcdplan.model.state import PROGRAM, Data, Process, Settings, Unit, api_server_unit
 from etcdplan.pki.errors import PkiError
 from etcdplan.pki.leaf import certifies
 
@@ -40,6 +41,7 @@ def report(address: str, layout: Layout, view: View) -> HostReport:
         free_bytes=facts.free_bytes(),
         boot_id=view.machine.boot_id,
         machine=facts.machine(),
+        program=facts.fact("program", lambda: installed(view.program, layout.source)),
     )
 
 
@@ -131,7 +133,13 @@ class _Facts:
 
     def _settings(self, unit: str, *, etcd: bool) -> Settings | None:
         service = self._view.service(unit)
-        return None if service is None else on_disk(service, etcd=etcd)
+        if service is None:
+            return None
+        return self._with_program(on_disk(service, etcd=etcd), service.command().program, etcd=etcd)
+
+    def _with_program(self, settings: Settings, program: str, *, etcd: bool) -> Settings:
+        """Add what is executed, where the spec says what it must be."""
+        return {**settings, PROGRAM: program} if etcd and self._layout.source else settings
 
     def _process(self, unit: str, *, etcd: bool) -> Process | None:
         if unit not in self._view.units:
@@ -161,7 +169,8 @@ class _Facts:
             return self._view.read(path)
 
         try:
-            return etcd_settings(program.argv[1:], program.environment, read)
+            settings = etcd_settings(program.argv[1:], program.environment, read)
+            return self._with_program(settings, program.argv[0], etcd=True)
         except _Newer as newer:
             # What is in the file now is not what it runs with; that differs from any settings that are wanted.
             return {"config-file": newer.path}

@@ -64,6 +64,11 @@ def readable(content: bytes) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
+def source(name: str) -> str:
+    """Return one script as it is sent, behind what all of them need."""
+    return _source((name,))
+
+
 @cache
 def _source(names: tuple[str, ...]) -> str:
     here = files("etcdplan.hosts.remote")
@@ -76,15 +81,18 @@ def run(
     verb: str,
     *arguments: str,
     payload: bytes | None = None,
+    stream: bytes = b"",
     timeout: float,
     limit: int = DEFAULT_LIMIT,
 ) -> Answer:
     """Run a verb of some scripts; a payload is sent on stdin, and `size_of` it is one of the arguments.
 
+    A `stream` is sent there as it is: for what is too large for a shell's variable.
+
     Raises what `Shell.run` does; an answer that is none counts as `HostOutcomeUnknown`.
     """
     nonce = secrets.token_hex(8)
-    stdin = b"" if payload is None else base64.b64encode(payload)
+    stdin = stream if payload is None else base64.b64encode(payload)
     done = shell.run(
         _source(tuple(scripts)), nonce, verb, *arguments, stdin=stdin, timeout=timeout, limit=limit
     )

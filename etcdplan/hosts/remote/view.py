@@ -71,6 +71,8 @@ class View:
     processors: int = 0
     """Bytes, and how many; 0 when the host did not say."""
     listening: tuple[tuple[str, int], ...] | None = None
+    program: bytes | None = None
+    """What is to be said of the program that was asked about, one line a file; None when it is not there."""
 
     def read(self, path: str) -> str | None:
         """Return a file's text, None when there is none; raise `ValueError`, or `NotLookedAt`."""
@@ -173,6 +175,8 @@ def parse(answer: Answer) -> View:
             case "volume":
                 if (volume := _volume(rest, content.decode(errors="replace"))) is not None:
                     view.volumes[rest] = volume
+            case "installed":
+                view.program = content
             case "held":
                 view.held.add(rest)
             case "drained":

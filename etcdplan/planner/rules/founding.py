@@ -5,6 +5,7 @@ from etcdplan.model.identity import initial_cluster
 from etcdplan.model.state import Data
 from etcdplan.planner.refusal import Refusal
 from etcdplan.steps.base import Step
+from etcdplan.steps.retire_etcd import RetireEtcd
 
 
 def no_trace_of_another(view: View) -> Refusal | None:
@@ -14,7 +15,7 @@ def no_trace_of_another(view: View) -> Refusal | None:
     for wanted in view.target.members.values():
         host = view.state.host(wanted.host)
         data = host.data.get()
-        if data is None or data.cluster_id == view.target.founding_id:
+        if data is None or data.cluster_id == view.target.founding_id or view.only_started_itself(host):
             continue
         settings = host.etcd.settings.get()
         begun = initial_cluster(settings) if settings else {}
@@ -44,6 +45,14 @@ def no_trace_of_another(view: View) -> Refusal | None:
                 "while no member of the spec has data.",
                 "If that cluster's data is lost, restore it from a backup; an empty one would make the loss final.",
             )
+    return None
+
+
+def started_by_themselves(view: View) -> Step | None:
+    """Take clusters out of service that a package has started by itself."""
+    for wanted in () if view.born else view.target.members.values():
+        if view.only_started_itself(view.state.host(wanted.host)):
+            return RetireEtcd(wanted.name, wanted.host, forget=False)
     return None
 
 

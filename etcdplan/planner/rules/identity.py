@@ -85,7 +85,7 @@ def nothing_foreign(view: View) -> Refusal | None:
     listed = view.listed.members if view.listed else {}
     for url, wanted in view.target.members.items():
         data = view.state.host(wanted.host).data.get()
-        if data is None or url in listed:
+        if data is None or url in listed or view.only_started_itself(view.state.host(wanted.host)):
             continue
         what = data.foreign or (
             f"data of etcd cluster {data.cluster_id:x}" if data.cluster_id != view.cluster_id else ""

@@ -1,0 +1,84 @@
+# What keeps the read-only role to reading what a plan needs: whoever may run this chooses the arguments.
+newline='
+'
+if [ $# -lt 1 ]; then
+    refuse 'this needs arguments'
+fi
+for word in "$@"; do
+    case "/$word/" in */../* | *"$newline"*) refuse 'no path leads upwards, or over several lines' ;; esac
+done
+
+# alone DIRECTORY: whether only root can put something else in the place of what is in it.
+alone() {
+    set -f
+    # shellcheck disable=SC2046 # two words
+    set -- "$1" $(stat -c '%u %a' -- "$1")
+    set +f
+    case $2:$3 in 0:*[2367] | 0:*[2367]?) return 1 ;; 0:*) ;; *) return 1 ;; esac
+    [ "$1" = / ] || alone "$(dirname -- "$1")"
+}
+
+# theirs PATH: whether it leads where others than root and etcd may have laid a link.
+theirs() {
+    place=$(realpath -m -- "$1")
+    above=$(dirname -- "$place")
+    until [ -d "$above" ]; do
+        above=$(dirname -- "$above")
+    done
+    if ! alone "$above"; then
+        return 0
+    fi
+    case $(stat -c '%u:%a' -- "$place" 2>/dev/null) in "${SUDO_UID:-none}":* | *[2367]) return 0 ;; esac
+    return 1
+}
+
+no_reading() {
+    say asked
+    printf '%s\n' "$1"
+    say trouble
+    printf '%s: %s' "$1" 'the read-only role does not read this'
+}
+
+a_unit() {
+    case $1 in '' | *[!A-Za-z0-9_.@:-]* | [-.]*) refuse "$1 is not the name of a unit" ;; esac
+}
+
+case $verb in
+read | names) ;;
+inspect)
+    a_unit "$1"
+    case $2 in '' | *[!0-9.]*) refuse "$2 is not a number of seconds" ;; esac
+    # Every argument goes to the end, unless it is not to be read.
+    left=$(($# - 2)) unit=$1 seconds=$2
+    shift 2
+    set -- "$@" "$unit" "$seconds"
+    while [ "$left" -gt 0 ]; do
+        word=$1 path=${1#[+@]} left=$((left - 1))
+        shift
+        case $word in
+        =*)
+            a_unit "${word#=}"
+            set -- "$@" "$word"
+            continue
+            ;;
+        [+@]/* | /*) ;;
+        *) refuse "$word is not an absolute path" ;;
+        esac
+        if theirs "$path"; then
+            no_reading "$path"
+            continue
+        fi
+        case $word in
+        +*)
+            # A file that no unit names only when everybody may read it.
+            if [ -e "$path" ] && ! setpriv --reuid 65534 --regid 65534 --clear-groups test -r "$path"; then
+                no_reading "$path"
+                continue
+            fi
+            ;;
+        esac
+        set -- "$@" "$word"
+    done
+    ;;
+*) refuse 'this role only reads' ;;
+esac
