@@ -101,7 +101,12 @@ class FakeHost:
         )
         on_disk = None if unit.settings is None else _shown(name, unit.settings)
         return Unit(
-            fact(f"{name}/settings", on_disk), fact(f"{name}/process", running), unit.held, unit.failing
+            fact(f"{name}/settings", on_disk),
+            fact(f"{name}/process", running),
+            unit.held,
+            unit.failing,
+            unit.armed is not None,
+            unit.rolled_back,
         )
 
     def ask_etcd(self, client_url: str, *, timeout: float) -> EtcdReport | None:

@@ -249,6 +249,18 @@ for mark in "$state/held"/*; do
     fi
 done
 
+for record in "$state/dead-man/armed"/*; do
+    if [ -e "$record" ]; then
+        say "armed ${record##*/}"
+    fi
+done
+for record in "$state/dead-man/fired"/*; do
+    if [ -e "$record" ]; then
+        say "fired ${record##*/}"
+        head -c 1024 "$record"
+    fi
+done
+
 for leaf in "$pki"/*/; do
     leaf=${leaf%/} && name=${leaf##*/}
     # Entered once, so that both files are of one pair though another one is swapped in just now.

@@ -32,7 +32,7 @@ class Effects:
         """Do it and return the reply; `what` is for people. Raises as `HostEffects` says."""
         sized = (*((size_of(payload),) if payload is not None else ()), *arguments)
         note = json.dumps({"effect": what, "token": claim.token})
-        scripts = ["effects"] if verb == "call" else ["effects", "changes"]
+        scripts = ["effects"] if verb == "call" else ["effects", "dead_man", "changes"]
         try:
             answer = run(
                 self.shell,

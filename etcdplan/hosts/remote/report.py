@@ -67,6 +67,8 @@ class _Facts:
             process=self.fact(f"{name}/process", partial(self._process, unit, etcd=etcd)),
             held=unit in self._view.held,
             failing=failed,
+            armed=unit in self._view.armed,
+            rolled_back=self._view.fired.get(unit, ""),
         )
 
     def content(self, path: str) -> bytes | None:

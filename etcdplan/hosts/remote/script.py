@@ -64,6 +64,11 @@ def readable(content: bytes) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
+def source(*names: str) -> str:
+    """Return the text of some scripts, for a program that stays on a host."""
+    return _source(names)
+
+
 @cache
 def _source(names: tuple[str, ...]) -> str:
     here = files("etcdplan.hosts.remote")

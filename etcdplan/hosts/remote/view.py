@@ -58,6 +58,9 @@ class View:
     strays: dict[int, tuple[str, ...]] = field(default_factory=dict)
     """Arguments of etcds that the unit has not started."""
     held: set[str] = field(default_factory=set)
+    armed: set[str] = field(default_factory=set)
+    fired: dict[str, str] = field(default_factory=dict)
+    """What became of the dead-man of a unit, by unit."""
     leafs: dict[str, tuple[bytes | None, bytes]] = field(default_factory=dict)
     """Certificate and public half of the key, by leaf; either is empty when it cannot be read."""
     names: dict[str, list[str] | None] = field(default_factory=dict)
@@ -163,6 +166,10 @@ def parse(answer: Answer) -> View:
                     view.free[path] = int(blocks) * int(size)
             case "held":
                 view.held.add(rest)
+            case "armed":
+                view.armed.add(rest)
+            case "fired":
+                view.fired[rest] = readable(content)
             case "program":
                 if words[1:] == ["etcd"]:
                     view.strays[int(words[0])] = ()
