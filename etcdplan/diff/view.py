@@ -107,18 +107,21 @@ class View:
         if data.member_id != member.id:
             return "its data belongs to an earlier member"
         if host.etcd.failing and not host.full and self.runs_as_wanted(wanted) and self.quorum.holds:
-            return "it ends again and again on its own data" if self.settings_work else None
+            return "it ends again and again on its own data" if self.settings_work(wanted) else None
         return None
 
-    @cached_property
-    def settings_work(self) -> bool:
-        """Whether a member serves with the spec's settings: then these are not why another one fails."""
-        for url, wanted in self.target.members.items():
-            member = self.listed.members.get(url) if self.listed else None
-            process = self.state.host(wanted.host).etcd.process.value
-            serves = member is not None and member.serving
-            if serves and process is not None and steady(process.settings) == wanted.settings:
-                return True
+    def settings_work(self, failing: MemberTarget) -> bool:
+        """Whether a member serves with these settings: then they are not why this one fails.
+
+        Its name and its own host in them may be others: no etcd ends because of these.
+        """
+        for member in self.listed.members.values() if self.listed else ():
+            process = self.member_host(member).etcd.process.value
+            if member.serving and process is not None:
+                host = host_of(member.peer_url)
+                own = {flag: value.replace(host, failing.host) for flag, value in process.settings.items()}
+                if steady({**own, "name": failing.name}) == failing.settings:
+                    return True
         return False
 
     def runs_as_wanted(self, wanted: MemberTarget) -> bool:

@@ -28,6 +28,7 @@ def status(state: State, target: Target | None, left: Pending | None = None) -> 
             "healthy": now.healthy,
             "needed": now.needed,
             "tolerates": now.tolerates,
+            "running": _running_voters(state),
         }
         if membership
         else None,
@@ -36,6 +37,13 @@ def status(state: State, target: Target | None, left: Pending | None = None) -> 
         "unreachable": {host.address: host.unreachable for host in state.hosts.values() if host.unreachable},
         **pending(left or Pending()),
     }
+
+
+def _running_voters(state: State) -> int:
+    """Return how many voters' etcd is known to run, serving or not."""
+    members = state.membership.value.members if state.membership.value else {}
+    hosts = (state.hosts.get(host_of(url)) for url, member in members.items() if not member.learner)
+    return sum(host is not None and host.etcd.process.value is not None for host in hosts)
 
 
 def _members(state: State, target: Target | None) -> Iterator[dict[str, Any]]:
@@ -129,6 +137,8 @@ def _headline(seen: dict[str, Any], color: bool) -> str:
         text, style = "not founded yet.", "yellow"
     elif now["tolerates"] < 0:
         text = f"quorum is lost, {_serving(now)}."
+        if now["running"] >= now["needed"]:
+            text += f" {now['running']} run: an election may be under way, look again in a few seconds."
         style = "red"
     else:
         text = f"{_serving(now)}, {now['tolerates']} more may fail."

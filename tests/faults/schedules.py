@@ -12,6 +12,7 @@ from etcdplan.apply.events import Event, StepDone
 from etcdplan.apply.failpoints import Killed, LastWords
 from etcdplan.errors import EtcdplanError
 from etcdplan.hosts.ports import HostRefused, HostUnreachable
+from etcdplan.planner.refusal import Refusal
 from etcdplan.spec.models import Spec
 from tests.faults.attempts import Attempt
 from tests.faults.boundaries import host_of_effect, lose_the_reply
@@ -169,6 +170,7 @@ class Schedule:
 
     def rest(self) -> None:
         """Plan and apply until nothing is left to do, or until a refusal is just."""
+        refused: set[Refusal] = set()
         for _ in range(MOST_QUIET_RUNS):
             plan = Attempt(self.world, self.spec).plan()
             if not plan.refusals and not plan.steps:
@@ -179,6 +181,9 @@ class Schedule:
                 try:
                     why = unjust(self.world, self.spec, refusal)
                 except Doubtful as remedy:
+                    if refusal.code == "does-not-start" and refusal in refused:
+                        self.take_flags_back()
+                    refused.add(refusal)
                     remedy.follow()
                     self.tell(f"  {remedy}")
                     self.world.settle(100)
@@ -196,6 +201,13 @@ class Schedule:
             self.outcome = "waits in vain"
             return
         raise Wrong(f"there is always something left to do\n{self}")
+
+    def take_flags_back(self) -> None:
+        """Let the spec have the flags that the others run with, as the refusal says."""
+        running = (self.world.machines[address].etcd.process for address in self.world.serving())
+        self.flags = min(process.settings["heartbeat-interval"] for process in running if process) + "ms"
+        self.spec = self.make_spec()
+        self.tell(f"the spec wants {self.flags} again")
 
     def converged(self) -> None:
         """Check that the cluster is what the spec says, and that nothing more is done."""

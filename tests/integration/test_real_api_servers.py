@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from etcdplan.hosts.processes import ProcessId
 from etcdplan.hosts.supervisor import SupervisedUnit
 from etcdplan.hosts.unit_files import UnitFiles
 from tests.support import real_outcome
@@ -29,19 +30,32 @@ def ready(url: str) -> bool:
         return False
 
 
+def running(lab: Lab, name: str) -> ProcessId | None:
+    """Return the process of an API server."""
+    root = lab.root(SERVERS[name]).resolve()
+    return SupervisedUnit(root, UnitFiles(root, f"apiserver/{name}").name).process()
+
+
 @contextmanager
 def watched(lab: Lab) -> Iterator[list[frozenset[str]]]:
-    """Note all the while which API servers are not ready, each combination once in a row."""
+    """Note all the while which API servers do not run, or have not been ready since they were started.
+
+    Each combination once in a row. One that has been ready, as all that run have been when this begins, may be late
+    with an answer on a busy machine.
+    """
     seen: list[frozenset[str]] = []
     stop = threading.Event()
+    once_ready = {name: running(lab, name) for name in SERVERS}
+
+    def away_now(name: str) -> bool:
+        process = running(lab, name)
+        if process and ready(f"https://{lab.address(SERVERS[name])}:6443/readyz"):
+            once_ready[name] = process
+        return process is None or once_ready.get(name) != process
 
     def watch() -> None:
         while not stop.is_set():
-            away = frozenset(
-                name
-                for name, number in SERVERS.items()
-                if not ready(f"https://{lab.address(number)}:6443/readyz")
-            )
+            away = frozenset(filter(away_now, SERVERS))
             if seen[-1:] != [away]:
                 seen.append(away)
             time.sleep(0.05)
@@ -59,7 +73,7 @@ def endpoints(lab: Lab, name: str) -> set[str]:
     """Return the members that a running API server was started with, by their host's number."""
     root = lab.root(SERVERS[name]).resolve()
     files = UnitFiles(root, f"apiserver/{name}")
-    process = SupervisedUnit(root, files.name).process()
+    process = running(lab, name)
     assert process is not None, f"{name} does not run"
     return {
         url.removeprefix(f"https://{lab.network}.")

@@ -52,6 +52,12 @@ class Fleet:
             fleet.run("pki", "init", "--plain")
             yield fleet
 
+    def logs(self) -> str:
+        """Return what etcd said on each host that runs."""
+        tail = ("journalctl", "--no-pager", "--lines=40", "--unit=etcd")
+        running = (host for host in self.bed.hosts if host.running)
+        return "".join(f"--- {host.address}\n{host.exec(*tail, check=False).stdout}" for host in running)
+
     def host(self, number: int) -> Host:
         """Return a host."""
         return self.bed.host(number)

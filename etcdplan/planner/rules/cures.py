@@ -27,7 +27,8 @@ def start_members(view: View) -> Step | Refusal | None:
                     f"etcd of {wanted.name} on {wanted.host} ends again and again, and no space",
                     "start it, and plan again. Its data is good as far as can be seen; it is not replaced.",
                 )
-            if view.state.membership.value is not None and view.quorum.holds and not view.settings_work:
+            asked = view.state.membership.value is not None and view.quorum.holds
+            if asked and not view.settings_work(wanted):
                 return _bad_settings(wanted)
             continue
         if process is None or process.hung:
@@ -55,8 +56,9 @@ def _bad_settings(wanted: MemberTarget) -> Refusal:
         f"member/{wanted.name}",
         f"etcd of {wanted.name} on {wanted.host} ends again and again with the settings of the spec, and no other "
         "member runs with these.",
-        "Read its log there; it names a flag that etcd does not take, say. Correct the spec, then plan and apply it: "
-        "its data is kept.",
+        "Read its log there. When it names a flag that etcd does not take, say, correct the spec, then plan and apply "
+        "it: its data is kept. When it is the data, plan with the settings that the other members run with: then this "
+        "member is replaced.",
     )
 
 

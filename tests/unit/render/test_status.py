@@ -42,6 +42,9 @@ def test_what_is_down_hung_and_silent_is_said() -> None:
 def test_lost_quorum_and_silence_are_told_apart() -> None:
     two = clusters.down(running(SPEC), "10.0.0.2", "10.0.0.3")
     assert "quorum is lost, 0 of 3 voters serve, 2 are needed" in text(two)
+    assert "election" not in text(two)
+    stuck = clusters.hung(clusters.hung(running(SPEC), "10.0.0.2"), "10.0.0.3")
+    assert "2 are needed. 3 run: an election may be under way, look again in a few seconds." in text(stuck)
     nobody = clusters.down(two, "10.0.0.1")
     shown = text(nobody)
     assert "members unknown: no member answers. What follows was last seen." in shown
@@ -76,7 +79,7 @@ def test_json_says_the_same() -> None:
         "members_unknown": None,
         "clusters_answering": ["b98058b047667705"],
     }
-    assert body["quorum"] == {"voters": 3, "healthy": 3, "needed": 2, "tolerates": 1}
+    assert body["quorum"] == {"voters": 3, "healthy": 3, "needed": 2, "tolerates": 1, "running": 3}
     assert [member["leader"] for member in body["members"]] == [True, False, False]
     assert [server["state"] for server in body["api_servers"]] == ["ready", "ready"]
     assert json.loads(status_json(clusters.bare(SPEC)))["quorum"] is None
