@@ -46,7 +46,7 @@ def taken_back(fleet: Fleet, number: int, *, within: float = 60) -> None:
     """Wait until the host has the former flags, and all etcds serve with them."""
     assert wait_until(lambda: listed(fleet, number, "fired") == ["etcd.service"], timeout=within)
     assert "no-such-flag" not in fleet.host(number).exec("systemctl", "cat", "etcd").stdout
-    fleet.await_status("3 of 3 voters serve")
+    fleet.await_status("3 of 3 voters serve", timeout=180)
     assert armed(fleet) == []
 
 
