@@ -108,6 +108,8 @@ class Executor:
         while True:
             self._disarm(state)
             plan = unroll(self.target, state)
+            # First, for a run that was taken over has nothing to say about what it sees.
+            self.lock.check()
             for refusal in plan.refusals:
                 raise _refused(refusal.message, refusal.remedy, refusal.exit_code)
             if not plan.steps:
@@ -119,7 +121,6 @@ class Executor:
                     f"Stopped at a checkpoint, before '{planned.step.summary()}'.",
                     hint="Go on with: etcdplan apply --resume SPEC.",
                 )
-            self.lock.check()
             answering = (host.address for host in state.hosts.values() if not host.unreachable)
             self.lock.spread({address: self.hosts.host(address).store for address in answering})
             if not begun:
@@ -216,8 +217,10 @@ class Executor:
             self._waiting(planned, began, what)
 
     def _waiting(self, planned: PlannedStep, began: float, what: str) -> None:
-        """Wait a moment within the step's deadline; raise `StoppedError` when that has passed."""
+        """Wait a moment within the step's deadline; raise `StoppedError` when that has passed, or `Fenced`."""
         step, elapsed = planned.step, self.clock.monotonic() - began
+        if self.lock.fenced:
+            raise self.lock.fenced
         if elapsed > step.deadline:
             raise StoppedError(f"'{step.summary()}' was not done after {elapsed:.0f} s: {what}.", hint=LOOK)
         self.tell(StepWaiting(self.done + 1, self.total, step.summary(), what, elapsed))

@@ -1,26 +1,24 @@
 """The cluster's lock: a file on a majority of each of several sets of hosts, with a fencing token that only grows.
 
 A lock inside the managed etcd would fail exactly when quorum is lost. This one excludes live holders and numbers them;
-what makes a late effect of a dead or frozen one harmless is the token, which every host compares.
+what makes a late effect of a dead or frozen one harmless is the token, which every host compares. etcd compares none:
+whoever takes over ends the sessions through which its predecessor could call etcd, on every host that the lock names.
 """
 
-import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from threading import Event, Thread
+from dataclasses import dataclass, replace
+from threading import RLock
 from types import TracebackType
-from typing import Final, Literal, Self
-
-from pydantic import TypeAdapter
+from typing import Final, Self
 
 from etcdplan.apply.clock import Clock, stamp
 from etcdplan.apply.holder import Holder, Life, life
+from etcdplan.apply.lock_file import LOCK_FILE, SILENT, Answer, LockHosts, LockRecord, read_lock
 from etcdplan.errors import EtcdplanError, LockHeldError, UnobservedError
 from etcdplan.hosts.each import Each, in_turn
-from etcdplan.hosts.ports import Fenced, HostOutcomeUnknown, HostRefused, HostStore, HostUnreachable
+from etcdplan.hosts.ports import Fenced, HostStore
 
-LOCK_FILE: Final = "lock.json"
 STALE_AFTER: Final = 30.0
 """Seconds without a new heartbeat, on the reader's clock, after which a holder elsewhere counts as dead."""
 
@@ -29,30 +27,6 @@ _BEAT_GUARD_TIMEOUT: Final = 3.0
 _TRIES: Final = 3
 """How often a file is read again that changed between reading and writing: this holder's own heartbeat did it."""
 _POLL: Final = 1.0
-_SILENT: Final = (HostUnreachable, HostRefused, HostOutcomeUnknown)
-
-
-@dataclass(frozen=True, slots=True)
-class LockRecord:
-    """The lock file of one host. `token` stays when the lock is released: it is the host's newest one.
-
-    `heartbeat` counts; `heartbeat_time` is the holder's clock and only for people.
-    """
-
-    format: Literal[1]
-    token: int
-    held: bool
-    holder: Holder
-    acquired: str
-    heartbeat: int
-    heartbeat_time: str
-
-    def encode(self) -> bytes:
-        """Return the file's content."""
-        return json.dumps(asdict(self)).encode() + b"\n"
-
-
-_RECORD: Final = TypeAdapter(LockRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,83 +40,21 @@ class Waiting:
         return f"{self.holder} has been silent for {self.silent:.0f} s; after {STALE_AFTER:.0f} s it counts as dead"
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    raw: bytes | None
-    record: LockRecord | None
-
-    @property
-    def held(self) -> LockRecord | None:
-        return self.record if self.record is not None and self.record.held else None
-
-
-def _read(store: HostStore) -> _Answer | EtcdplanError:
-    try:
-        raw = store.read(LOCK_FILE)
-    except _SILENT as error:
-        return error
-    try:
-        return _Answer(raw, None if raw is None else _RECORD.validate_json(raw, strict=True))
-    except ValueError:
-        return UnobservedError(f"{LOCK_FILE} is damaged or from a newer etcdplan")
-
-
-def seen_lock(store: HostStore) -> LockRecord | None:
-    """Return a host's lock, held or not; nothing for a host that has none, is silent, or whose file is damaged."""
-    return answer.record if isinstance(answer := _read(store), _Answer) else None
-
-
-class _Hosts:
-    """The hosts that the lock is about, and how many of them are enough."""
-
-    def __init__(
-        self,
-        sets: Sequence[Collection[str]],
-        stores: Mapping[str, HostStore],
-        gone: Collection[str],
-        each: Each,
-    ) -> None:
-        self.sets = [left for hosts in sets if (left := frozenset(hosts) - frozenset(gone))]
-        # Sorted: contenders meet at the same first host, so that one of them wins.
-        self.stores = {host: stores[host] for host in sorted(stores) if host not in gone}
-        self.each = each
-        if not self.sets:
-            raise UnobservedError("No host is left that could hold the lock.")
-
-    def majority(self, hosts: Collection[str]) -> bool:
-        return all(2 * len(members & frozenset(hosts)) > len(members) for members in self.sets)
-
-    def ask(self) -> dict[str, _Answer]:
-        """Read the lock file of every host; raise `UnobservedError` when too few answer."""
-        replies = dict(zip(self.stores, self.each(_read, self.stores.values()), strict=True))
-        answers = {host: reply for host, reply in replies.items() if isinstance(reply, _Answer)}
-        if not self.majority(answers):
-            raise self.too_few(
-                {host: reply.message for host, reply in replies.items() if isinstance(reply, EtcdplanError)}
-            )
-        return answers
-
-    def too_few(self, why: Mapping[str, str]) -> UnobservedError:
-        wanted = sorted(frozenset[str]().union(*self.sets))
-        lines = [
-            f"{host}: {why.get(host, 'no access')}"
-            for host in wanted
-            if host in why or host not in self.stores
-        ]
-        return UnobservedError(
-            "The lock needs a majority of the hosts, and too few can be used.\n" + "\n".join(lines),
-            hint="Make these hosts reachable, or declare those gone that will not come back.",
-        )
-
-
 class Lock:
     """The lock, held. Leave it as a context manager, or call `release` in every path."""
 
     def __init__(
-        self, hosts: _Hosts, record: LockRecord, clock: Clock, taken_over: tuple[Holder, ...]
+        self,
+        hosts: LockHosts,
+        record: LockRecord,
+        clock: Clock,
+        taken_over: tuple[Holder, ...],
+        named: frozenset[str],
     ) -> None:
         self._hosts = hosts
         self._record = record
+        self._recording = RLock()
+        self._named = named  # by former holders, whose sessions there are not known to have ended
         self._clock = clock
         self._released = False
         self._fenced: Fenced | None = None
@@ -160,15 +72,21 @@ class Lock:
         """Who holds it."""
         return self._record.holder
 
+    @property
+    def fenced(self) -> Fenced | None:
+        """What was heard of another holder, if anything; nothing is asked."""
+        return self._fenced
+
     def beat(self) -> frozenset[str]:
         """Show on every host that this holder lives; return the hosts that have it now.
 
         A host that missed the acquisition gets the token, too. Raises `Fenced` when any host has a newer one; hosts
         that do not answer, or are busy with an effect, are left out.
         """
-        self._record = replace(
-            self._record, heartbeat=self._record.heartbeat + 1, heartbeat_time=stamp(self._clock)
-        )
+        with self._recording:
+            self._record = replace(
+                self._record, heartbeat=self._record.heartbeat + 1, heartbeat_time=stamp(self._clock)
+            )
         stores = self._hosts.stores
         done = dict(zip(stores, self._hosts.each(self._beat_on, stores.values()), strict=True))
         if self._fenced is not None:
@@ -189,10 +107,17 @@ class Lock:
     def spread(self, stores: Mapping[str, HostStore]) -> None:
         """Give the lock to hosts that answer now and did not have it at the last `check`; raise `Fenced` as that does.
 
-        Until then they would refuse every effect.
+        Until then they would refuse every effect. Whoever takes over looks for them in the lock, so that it names them
+        on a majority of the others first (else `UnobservedError`).
         """
         has_it = self._hosts.stores.keys() - self._without
         late = {host: store for host, store in stores.items() if host not in has_it}
+        if late.keys() - {*self._record.hosts}:
+            with self._recording:
+                self._record = replace(self._record, hosts=tuple(sorted({*self._record.hosts, *late})))
+            if not self._hosts.majority(reached := self.beat()):
+                silent = self._hosts.stores.keys() - reached
+                raise self._hosts.too_few(dict.fromkeys(silent, "does not take our lock"))
         if late:
             self._hosts.stores = self._hosts.stores | late
             list(self._hosts.each(self._beat_on, late.values()))
@@ -204,6 +129,29 @@ class Lock:
         self._released = True
         list(self._hosts.each(self._release_on, self._hosts.stores.values()))
 
+    def end_sessions(self) -> None:
+        """End the sessions through which former holders could still call etcd; raise `UnobservedError`.
+
+        To be called when the hosts have this lock: from then on they let no call of a former holder through.
+        """
+
+        def end(host: str) -> EtcdplanError | None:
+            try:
+                self._hosts.stores[host].end_sessions(self.token)
+            except SILENT as error:
+                return error
+            return None
+
+        named = sorted(self._named & self._hosts.stores.keys())
+        failed = {
+            host: error.message
+            for host, error in zip(named, self._hosts.each(end, named), strict=True)
+            if error
+        }
+        if failed:
+            raise may_still_change(failed)
+        self._named = frozenset()
+
     def __enter__(self) -> Self:
         return self
 
@@ -212,18 +160,18 @@ class Lock:
     ) -> None:
         self.release()
 
-    def _take(self, store: HostStore, seen: _Answer) -> None:
+    def _take(self, store: HostStore, seen: Answer) -> None:
         """Write the lock, when nothing changed since the file was read; raise `LockHeldError` when something did."""
         if not store.replace(LOCK_FILE, seen.raw, self._record.encode(), timeout=_GUARD_TIMEOUT):
-            now = _read(store)
-            who = f"{now.record.holder}" if isinstance(now, _Answer) and now.record else "Another apply"
+            now = read_lock(store)
+            who = f"{now.record.holder}" if isinstance(now, Answer) and now.record else "Another apply"
             raise LockHeldError(f"{who} came for the lock at the same moment.", hint="Apply again later.")
 
-    def _is_ours(self, answer: _Answer) -> bool:
+    def _is_ours(self, answer: Answer) -> bool:
         held = answer.held
         return held is not None and (held.token, held.holder) == (self.token, self.holder)
 
-    def _compare(self, answer: _Answer) -> None:
+    def _compare(self, answer: Answer) -> None:
         record = answer.record
         if record is not None and record.token > self.token:
             self._fenced = Fenced(
@@ -234,7 +182,7 @@ class Lock:
     def _beat_on(self, store: HostStore) -> bool:
         try:
             for _ in range(_TRIES):
-                answer = _read(store)
+                answer = read_lock(store)
                 if isinstance(answer, EtcdplanError):
                     return False
                 self._compare(answer)
@@ -242,20 +190,20 @@ class Lock:
                     return False
                 if store.replace(LOCK_FILE, answer.raw, self._record.encode(), timeout=_BEAT_GUARD_TIMEOUT):
                     return True
-        except _SILENT:
+        except SILENT:
             pass
         return False
 
     def _release_on(self, store: HostStore) -> None:
         try:
             for _ in range(_TRIES):
-                answer = _read(store)
-                if not isinstance(answer, _Answer) or not self._is_ours(answer):
+                answer = read_lock(store)
+                if not isinstance(answer, Answer) or not self._is_ours(answer):
                     return
-                released = replace(self._record, held=False).encode()
+                released = replace(self._record, held=False, hosts=tuple(sorted(self._named))).encode()
                 if store.replace(LOCK_FILE, answer.raw, released, timeout=_GUARD_TIMEOUT):
                     return
-        except _SILENT:
+        except SILENT:
             pass
 
 
@@ -270,48 +218,69 @@ def acquire(
     progress: Callable[[Waiting], None] = lambda _: None,
     each: Each = in_turn,
     look: Callable[[Holder, Holder], Life] = life,
+    reach: Callable[[str], HostStore] | None = None,
 ) -> Lock:
     """Take the lock on all reachable hosts: at least on a majority of each set, hosts declared `gone` left out.
 
     `wait` (seconds) is only spent on a holder elsewhere that may be dead; `look` says of a holder whether it lives.
-    Raises `LockHeldError` when another one holds the cluster, `UnobservedError` when too few hosts answer; then
-    nothing is left behind.
+    `reach` gives the stores of hosts that only a former holder's lock names. Raises `LockHeldError` when another one
+    holds the cluster, `UnobservedError` when too few hosts answer, or one that a former holder may still change the
+    cluster through does not; then nothing is left behind.
     """
-    hosts = _Hosts(sets, stores, gone, each)
+    hosts = LockHosts(sets, stores, gone, each, reach)
     answers, dead = _wait_for_the_dead(hosts, holder, clock, wait, progress, look)
+    named = hosts.named(answers)
+    if unheard := hosts.unheard(named, answers):
+        raise may_still_change(dict.fromkeys(unheard, "does not answer"))
     now = stamp(clock)
     token = 1 + max(answer.record.token if answer.record else 0 for answer in answers.values())
-    lock = Lock(hosts, LockRecord(1, token, True, holder, now, 0, now), clock, dead)
+    record = LockRecord(1, token, True, holder, now, 0, now, tuple(hosts.stores))
+    lock = Lock(hosts, record, clock, dead, named)
     try:
-        _take_majority(lock, hosts, answers)
+        _take_majority(lock, hosts, answers, named)
+        lock.end_sessions()
     except BaseException:
         lock.release()
         raise
     return lock
 
 
-def _take_majority(lock: Lock, hosts: _Hosts, answers: Mapping[str, _Answer]) -> None:
+def _take_majority(
+    lock: Lock, hosts: LockHosts, answers: Mapping[str, Answer], named: Collection[str]
+) -> None:
     ours: set[str] = set()
     failed: dict[str, str] = {}
     for host, answer in answers.items():
         try:
             lock._take(hosts.stores[host], answer)
-        except _SILENT as error:
+        except SILENT as error:
             failed[host] = error.message
         else:
             ours.add(host)
     if not hosts.majority(ours):
         raise hosts.too_few(failed)
+    if unheard := hosts.unheard(named, ours):
+        raise may_still_change({host: failed[host] for host in unheard})
+
+
+def may_still_change(hosts: Mapping[str, str]) -> UnobservedError:
+    """Return the error for hosts through which a former holder may still call etcd, each with what is wrong there."""
+    lines = "".join(f"\n{host}: {why}" for host, why in sorted(hosts.items()))
+    return UnobservedError(
+        "The lock was held by an apply that did not release it. It may be frozen, and change the cluster through"
+        f" its connections when it goes on; they cannot be ended on:{lines}",
+        hint="Make these hosts reachable, or leave those out of the spec that will not come back.",
+    )
 
 
 def _wait_for_the_dead(
-    hosts: _Hosts,
+    hosts: LockHosts,
     me: Holder,
     clock: Clock,
     wait: float,
     progress: Callable[[Waiting], None],
     look: Callable[[Holder, Holder], Life],
-) -> tuple[dict[str, _Answer], tuple[Holder, ...]]:
+) -> tuple[dict[str, Answer], tuple[Holder, ...]]:
     """Return the answers of the first reading in which nobody holds the lock but the dead, and these."""
     first_seen: dict[str, float] = {}
     beats: dict[tuple[str, str], int] = {}
@@ -319,7 +288,7 @@ def _wait_for_the_dead(
     while True:
         # Silence is counted from the end of the first reading to the start of the last: never too long.
         before = clock.monotonic()
-        answers = hosts.ask()
+        answers = hosts.ask_named()
         after = clock.monotonic()
         dead: dict[str, Holder] = {}
         silent: list[tuple[float, LockRecord]] = []
@@ -365,35 +334,3 @@ def _held(record: LockRecord, *, frozen: bool = False, silence: float | None = N
         message += f" No heartbeat for {silence:.0f} s; after {STALE_AFTER:.0f} s it counts as dead."
         hint = "Apply again and wait longer. " + hint
     return LockHeldError(message, hint=hint)
-
-
-class Heartbeat:
-    """Beats in a thread while the context is open. When another holder came it stops; `Lock.check` then says so."""
-
-    def __init__(self, lock: Lock, interval: float = 5.0) -> None:
-        self._lock = lock
-        self._interval = interval
-        self._stop = Event()
-        self._thread = Thread(target=self._run, name="heartbeat", daemon=True)
-
-    @property
-    def running(self) -> bool:
-        """Whether it still beats."""
-        return self._thread.is_alive()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join(timeout=STALE_AFTER)
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval):
-            try:
-                self._lock.beat()
-            except Fenced:
-                return

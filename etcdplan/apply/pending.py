@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from etcdplan.apply.holder import Holder, Life, life
 from etcdplan.apply.journal import JournalDamaged
-from etcdplan.apply.lock import seen_lock
+from etcdplan.apply.lock_file import seen_lock
 from etcdplan.apply.runs import RunView, latest_run
 from etcdplan.hosts.each import Each, in_turn
 from etcdplan.hosts.ports import Hosts, HostStore

@@ -10,9 +10,10 @@ from etcdplan.apply.clock import Clock, stamp
 from etcdplan.apply.dead_man import Heartbeats, armed
 from etcdplan.apply.events import Event, Note, RunStarted
 from etcdplan.apply.executor import Executor
+from etcdplan.apply.heartbeat import Heartbeat
 from etcdplan.apply.holder import Holder
 from etcdplan.apply.journal import Appends, Journal, RunStart
-from etcdplan.apply.lock import Heartbeat, Lock, Waiting, acquire
+from etcdplan.apply.lock import Lock, Waiting, acquire
 from etcdplan.apply.ready import ready
 from etcdplan.apply.runs import latest_run, prune
 from etcdplan.diff.target import Target
@@ -191,6 +192,7 @@ class Session:
                     gone=gone,
                     progress=self._waiting,
                     each=self.each,
+                    reach=lambda host: self.hosts.host(host).store,
                 )
             )
             for dead in lock.taken_over:

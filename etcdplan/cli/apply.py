@@ -94,8 +94,8 @@ def _approve(
     from etcdplan.planner.unroll import unroll
     from etcdplan.render.text import plan_text
 
-    plan = unroll(cluster.target, cluster.observe())
-    document = to_document(plan, cluster.digest, spec_path=str(path))
+    plan = unroll(cluster.target, cluster.observe(measure=True))
+    document = to_document(plan, cluster.digest, spec_path=str(path), advice=cluster.advice())
     color = colored(sys.stdout, no_color=no_color)
     result(plan_text(document, color=color, width=width()))
     for refusal in document.refusals:

@@ -16,6 +16,7 @@ from etcdplan.hosts.each import Each
 from etcdplan.hosts.ports import Hosts, LeafFile
 from etcdplan.model.state import Leaf, State
 from etcdplan.observe.collect import PATIENCE, Credentials, observe
+from etcdplan.planner.checks import Finding
 from etcdplan.spec.load import LoadedSpec, load_materials, load_spec, spec_digest
 
 if TYPE_CHECKING:
@@ -39,6 +40,14 @@ class Cluster:
     def digest(self) -> str:
         """Return the digest of the normalised spec."""
         return spec_digest(self.loaded.spec)
+
+    def advice(self) -> tuple[Finding, ...]:
+        """Return what is unwise in the spec, as a plan shows it."""
+        from etcdplan.spec.lint import lint
+
+        return tuple(
+            Finding(one.code, one.severity, one.address, one.what, one.remedy) for one in lint(self.loaded)
+        )
 
     def reader(self) -> Credentials:
         """Return how certificates on hosts are read against this cluster's CA."""
@@ -71,8 +80,8 @@ class LiveCluster(Cluster):
     each: Each
     clock: Clock
 
-    def observe(self, timeout: float = PATIENCE) -> State:
-        """Look at everything once; a host may take `timeout` seconds."""
+    def observe(self, timeout: float = PATIENCE, *, measure: bool = False) -> State:
+        """Look at everything once; a host may take `timeout` seconds. With `measure` for people, who read figures."""
         now = int(self.clock.time())
         return observe(
             self.target,
@@ -82,6 +91,7 @@ class LiveCluster(Cluster):
             each=self.each,
             timeout=timeout,
             hints=self.hints,
+            measure=measure,
         )
 
     @cached_property

@@ -19,7 +19,7 @@ def observe(spec: SpecPath, out: Out = None, age_identity: AgeIdentity = None) -
     from etcdplan.model.saved import dump_state
 
     with connect(load(spec), age_identity or []) as reached:
-        state = reached.observe()
+        state = reached.observe(measure=True)
     text = jsonlib.dumps(dump_state(state), indent=2, ensure_ascii=False) + "\n"
     if out is None:
         result(text)

@@ -59,11 +59,12 @@ def plan(
         state = load_state(live.read_bytes(), str(live))
     else:
         with connect(cluster, age_identity or []) as reached:
-            state = reached.observe()
+            state = reached.observe(measure=True)
             left = pending(reached.hosts, state, Holder.here("plan"), each=reached.each)
         for line in pending_lines(left, shlex.quote(str(spec))):
             progress(f"Note: {printable(line)}")
-    document = to_document(unroll(cluster.target, state), cluster.digest, spec_path=str(spec))
+    plan = unroll(cluster.target, state)
+    document = to_document(plan, cluster.digest, spec_path=str(spec), advice=cluster.advice())
     if out is not None:
         write_file(out, dump(document))
     if json:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from etcdplan.errors import EtcdplanError, OutcomeUnknownError
 from etcdplan.model.facts import Fact
+from etcdplan.model.machine import UNMEASURED, Figures, Machine
 from etcdplan.model.state import Data, Settings, Unit
 
 STATE_DIR = "/var/lib/etcdplan"
@@ -58,9 +59,8 @@ class HostReport:
     """What files and processes say. `record` is the raw content of the host's record, `trust` of its CA bundle.
 
     `leafs` has an entry for every directory of the host's PKI. `started` of processes is unix seconds on the
-    controller's clock. `free_bytes` is the space left for data, or None. `clock_ahead` is by how many seconds the
-    host's clock is ahead of the controller's, None when it is the same one; `boot_id` is new with every boot of a real
-    machine.
+    controller's clock. `free_bytes` is the space left for data, or None. `boot_id` is new with every boot of a real
+    machine. `machine` lacks the figures of etcd (`HostReader.measure_etcd`).
     """
 
     etcd: Unit
@@ -70,8 +70,8 @@ class HostReport:
     record: Fact[bytes]
     api_servers: Mapping[str, Unit]
     free_bytes: int | None = None
-    clock_ahead: float | None = None
     boot_id: str = ""
+    machine: Machine = UNMEASURED
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,10 @@ class HostReader(Protocol):
         """Ask the etcd at `client_url` through this host; None when it does not answer in time."""
         ...
 
+    def measure_etcd(self, client_url: str, *, timeout: float) -> Fact[Figures]:
+        """Return what the etcd at `client_url` has measured, through this host; unknown when it cannot be read."""
+        ...
+
 
 class HostStore(Protocol):
     """etcdplan's own directory on a host; names are relative paths of plain words and slashes."""
@@ -145,6 +149,13 @@ class HostStore(Protocol):
 
         Comparing and writing are one, under the host's guard: no effect and no other writer comes between. Raises
         `HostRefused` when the guard is not free within `timeout` seconds.
+        """
+        ...
+
+    def end_sessions(self, token: int) -> None:
+        """End the sessions through which controllers with older tokens could still call etcd, and only these.
+
+        Returns when they have ended: what such a controller sends later reaches nobody. May be repeated.
         """
         ...
 

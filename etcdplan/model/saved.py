@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from etcdplan.errors import EtcdplanError
+from etcdplan.model.machine import UNMEASURED
 from etcdplan.model.state import State
 
 FORMAT_VERSION = "1.0"
@@ -17,7 +18,12 @@ class SavedStateError(EtcdplanError):
 
 def dump_state(state: State) -> dict[str, Any]:
     """Return the state in JSON terms, with its format version."""
-    return {"format_version": FORMAT_VERSION, "state": TypeAdapter(State).dump_python(state, mode="json")}
+    body = TypeAdapter(State).dump_python(state, mode="json")
+    for address, host in state.hosts.items():
+        if host.machine == UNMEASURED:
+            # Nothing was measured.
+            del body["hosts"][address]["machine"]
+    return {"format_version": FORMAT_VERSION, "state": body}
 
 
 def load_state(content: bytes, name: str) -> State:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from etcdplan.model.facts import ABSENT, Fact, UnknownFact
+from etcdplan.model.machine import UNMEASURED, Machine
 
 Settings = Mapping[str, str]
 """Effective settings of a process: flag name without dashes to value. Never changed in place."""
@@ -117,6 +118,8 @@ class Host:
     """No space is left where etcd's data is, or too little for its log."""
     unreachable: str = ""
     """Why the host does not answer; empty when it does. Then every fact above is unknown."""
+    machine: Machine = field(default=UNMEASURED, compare=False)
+    """What the host offers; findings are made of it, and no decisions."""
 
     def leaf(self, name: str) -> Fact[Leaf]:
         """Return what is known of one certificate of this host."""

@@ -7,7 +7,8 @@ from typing import TypeVar
 from etcdplan.diff.target import Target
 from etcdplan.hosts.each import Each, in_turn
 from etcdplan.hosts.ports import EtcdReport, HostReport, Hosts, HostUnreachable, LeafFile
-from etcdplan.model.facts import Fact, known, unknown
+from etcdplan.model.facts import ABSENT, Fact, known, unknown
+from etcdplan.model.machine import Figures
 from etcdplan.model.state import Host, Leaf, Membership, Process, Record, State, Unit, host_of
 from etcdplan.observe.membership import compose
 from etcdplan.observe.record import decode_record
@@ -17,6 +18,8 @@ R = TypeVar("R")
 
 PATIENCE = 5.0
 """Seconds that one host may take to answer before anything is concluded from its silence."""
+MEASURING = 2.0
+"""Seconds that an etcd which has answered may take to say what it measured."""
 LOG_SEGMENT = 64 * 1024**2
 """Bytes that etcd allocates for its next piece of log (etcd `server/storage/wal/wal.go`, SegmentSizeBytes)."""
 HUNG_AFTER = 60
@@ -44,6 +47,7 @@ class _Seen:
     etcd: EtcdReport | None
     record: Fact[Record]
     written: str = ""
+    figures: Fact[Figures] = ABSENT
 
 
 def observe(
@@ -55,19 +59,26 @@ def observe(
     each: Each = in_turn,
     timeout: float = PATIENCE,
     hints: Collection[str] = (),
+    measure: bool = False,
 ) -> State:
     """Look at every host that the spec names, that a member lives on, or that a host remembers.
 
     `hints` are hosts that may once have been the cluster's; they count only if they remember that.
 
+    With `measure` the etcds are asked for what they have measured, too.
+
     `now` is unix seconds, `timeout` seconds a host; a look shorter than `PATIENCE` takes nobody for hung. Never raises
     for what is on hosts: what cannot be read is an unknown fact.
     """
+
+    def look(address: str) -> _Seen:
+        return _look(target, hosts, address, timeout, measure=measure)
+
     seen: dict[str, _Seen] = {}
     named = target.hosts()
     wanted = list(dict.fromkeys((*named, *hints)))
     while wanted:
-        found = list(each(lambda address: _look(target, hosts, address, timeout), wanted))
+        found = list(each(look, wanted))
         if not seen:
             found = [one for one in found if one.address in named or _remembers(one, target)]
         seen.update((one.address, one) for one in found)
@@ -75,9 +86,7 @@ def observe(
     # What is on a host was read before the member lists: a newcomer that came up in between has no data in that report,
     # and would be taken for a member that lost it.
     doubtful = list(_started_without_data(seen.values()))
-    seen.update(
-        zip(doubtful, each(lambda address: _look(target, hosts, address, timeout), doubtful), strict=True)
-    )
+    seen.update(zip(doubtful, each(look, doubtful), strict=True))
     last_seen = _newest(seen.values())
     answers = {address: one.etcd for address, one in seen.items() if one.etcd is not None}
     membership, leader = compose(
@@ -96,21 +105,24 @@ def observe(
     )
 
 
-def _look(target: Target, hosts: Hosts, address: str, timeout: float) -> _Seen:
+def _look(target: Target, hosts: Hosts, address: str, timeout: float, *, measure: bool) -> _Seen:
     host = hosts.host(address)
     try:
         report = host.inspect(timeout=timeout)
     except HostUnreachable as error:
         return _Seen(address, None, error.message, None, unknown(f"host/{address}/record", error.message))
     process = report.etcd.process
-    answer = None
+    answer, figures = None, ABSENT
     if process.value is not None or process.is_unknown:
         wanted = target.member_hosts.get(address)
         running = process.value.settings if process.value else {}
         url = running.get("advertise-client-urls", wanted.client_url if wanted else "").split(",")[0]
         answer = host.ask_etcd(url, timeout=timeout) if url else None
+        if measure:
+            silent = unknown(f"host/{address}/metrics", "its etcd does not answer")
+            figures = host.measure_etcd(url, timeout=min(timeout, MEASURING)) if answer else silent
     record, written = _record(address, report.record)
-    return _Seen(address, report, "", answer, record, written)
+    return _Seen(address, report, "", answer, record, written, figures)
 
 
 def _remembers(one: _Seen, target: Target) -> bool:
@@ -178,7 +190,8 @@ def _host(one: _Seen, credentials: Credentials, *, now: int, serving: bool) -> H
     }
     trust = _read(report.trust, f"host/{one.address}/trust", credentials.authorities)
     full = report.free_bytes is not None and report.free_bytes < LOG_SEGMENT
-    return Host(one.address, etcd, report.data, leafs, trust, one.record, servers, full)
+    machine = replace(report.machine, figures=one.figures)
+    return Host(one.address, etcd, report.data, leafs, trust, one.record, servers, full, machine=machine)
 
 
 def _answering(unit: Unit, *, now: int, answers: bool | None, expected: bool) -> Unit:

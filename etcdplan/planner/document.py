@@ -7,17 +7,19 @@ covers the whole document.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from etcdplan.diff.view import View
 from etcdplan.errors import EtcdplanError, StaleError
 from etcdplan.model.effects import SetDataAside
 from etcdplan.model.quorum import Quorum
 from etcdplan.model.state import Host, State, Unit
+from etcdplan.planner.checks import Finding, check
 from etcdplan.planner.unroll import Plan, PlannedStep
+from etcdplan.spec.versions import Severity
 
 FORMAT_VERSION: Final = "1.0"
 
@@ -55,6 +57,16 @@ class RefusalEntry(_Document):
     message: str
     remedy: str
     exit_code: int
+
+
+class FindingEntry(_Document):
+    """What is unwise in the spec, or what hosts fall short of; nothing that was measured is part of the digest."""
+
+    code: str
+    severity: Severity
+    address: str
+    message: str
+    remedy: str
 
 
 class QuorumEntry(_Document):
@@ -106,8 +118,15 @@ class PlanDocument(_Document):
     changes: list[ChangeEntry]
     refusals: list[RefusalEntry]
     notes: list[str]
+    findings: list[FindingEntry] = []
+    """The worst first; not there at all when nothing was found."""
     steps: list[StepEntry]
     facts: dict[str, str]
+
+    @model_serializer(mode="wrap")
+    def _without_empty_findings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        body: dict[str, Any] = handler(self)
+        return body if self.findings else {key: value for key, value in body.items() if key != "findings"}
 
 
 def canonical(value: Any) -> bytes:
@@ -120,8 +139,13 @@ def sha256(value: Any) -> str:
     return f"sha256:{hashlib.sha256(canonical(value)).hexdigest()}"
 
 
-def to_document(plan: Plan, spec_digest: str, *, spec_path: str = "") -> PlanDocument:
-    """Write a plan down; `spec_path` says where its spec was, for `apply` to find it again."""
+def to_document(
+    plan: Plan, spec_digest: str, *, spec_path: str = "", advice: Iterable[Finding] = ()
+) -> PlanDocument:
+    """Write a plan down, with what was found on the hosts.
+
+    `spec_path` says where its spec was, for `apply` to find it again; `advice` is about the spec itself.
+    """
     cluster_id = View(plan.target, plan.state).cluster_id
     steps = [_step(plan, planned, f"{cluster_id:x}") for planned in plan.steps]
     body: dict[str, Any] = {
@@ -152,10 +176,26 @@ def to_document(plan: Plan, spec_digest: str, *, spec_path: str = "") -> PlanDoc
             for r in plan.refusals
         ],
         "notes": list(plan.notes),
+        **_findings([*advice, *check(plan.target, plan.observed)]),
         "steps": steps,
         "facts": dict(facts_of(plan.state)),
     }
     return PlanDocument.model_validate({**body, "checksum": sha256(body)})
+
+
+def _findings(found: list[Finding]) -> dict[str, Any]:
+    worst_first = sorted(found, key=lambda one: get_args(Severity).index(one.severity))
+    entries = [
+        {
+            "code": one.code,
+            "severity": one.severity,
+            "address": one.address,
+            "message": one.what,
+            "remedy": one.remedy,
+        }
+        for one in worst_first
+    ]
+    return {"findings": entries} if entries else {}
 
 
 def _step(plan: Plan, planned: PlannedStep, cluster_id: str) -> dict[str, Any]:

@@ -2,14 +2,23 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from etcdplan.errors import EtcdplanError
+from etcdplan.planner.document import FindingEntry
 from etcdplan.render.printable import Style, counted, paint, printable, wrap
 from etcdplan.spec.lint import Finding
 from etcdplan.spec.problems import Problem, SpecInvalid
 
 MAX_SHOWN = 20
 """More fill the screen, and mostly follow from the first ones; `--json` has all."""
+
+
+SEVERITIES: Final[dict[str, tuple[str, Style]]] = {
+    "error": ("Error", "red"),
+    "warning": ("Warning", "yellow"),
+    "note": ("Note", "cyan"),
+}
 
 
 def box(title: str, lines: Iterable[str], *, style: Style, color: bool, width: int = 100) -> str:
@@ -48,15 +57,16 @@ def _problem(problem: Problem, *, color: bool, width: int) -> str:
 
 def finding_text(finding: Finding, path: Path, *, color: bool, width: int = 100) -> str:
     """Say what is unwise, with its code."""
-    severity: dict[str, tuple[str, Style]] = {
-        "error": ("Error", "red"),
-        "warning": ("Warning", "yellow"),
-        "note": ("Note", "cyan"),
-    }
-    word, style = severity[finding.severity]
+    word, style = SEVERITIES[finding.severity]
     where = _place(path, finding.position.line, finding.position.column, finding.address)
     title = f"{word} {finding.code}: {printable(finding.what)}"
     return box(title, [where, printable(finding.remedy)], style=style, color=color, width=width)
+
+
+def finding_line(finding: FindingEntry) -> str:
+    """Say a finding of a plan in one line."""
+    word, _ = SEVERITIES[finding.severity]
+    return f"{word} {finding.code} ({finding.address}): {finding.message}; {finding.remedy}."
 
 
 def _place(path: Path, line: int, column: int, address: str) -> str:

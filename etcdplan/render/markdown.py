@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from etcdplan.planner.document import PlanDocument
 from etcdplan.render.changes import blocks, count
+from etcdplan.render.diagnostics import finding_line
 from etcdplan.render.printable import counted, printable_document
 from etcdplan.render.steps import Row, groups
 from etcdplan.render.summary import numbers, standing, step_counts, tolerance
@@ -38,7 +39,13 @@ def plan_markdown(document: PlanDocument, *, limit: int = 60_000) -> str:
 
 def _comment(document: PlanDocument, size: int, limit: int) -> str:
     visible = [*_summary(document, size), *_refusals(document, size), *_destructive(document, size)]
-    details = [("Steps", _steps(document)), ("Changes", _changes(document)), ("Notes", document.notes)]
+    findings = [finding_line(finding) for finding in document.findings]
+    details = [
+        ("Steps", _steps(document)),
+        ("Changes", _changes(document)),
+        ("Findings", findings),
+        ("Notes", document.notes),
+    ]
     cut = size != limit
     for truncated in (cut, True):
         body = [*visible, *([_WARNING] if truncated else [])]
@@ -166,7 +173,7 @@ def _fitting(title: str, lines: Sequence[str], room: int) -> int:
 def _section(title: str, lines: Sequence[str], kept: int) -> str:
     left = len(lines) - kept
     omitted = f", {left} of {counted(len(lines), 'line')} left out" if left else ""
-    fence = _fence(lines[:kept], "diff" if title != "Notes" else "text")
+    fence = _fence(lines[:kept], "diff" if title in ("Steps", "Changes") else "text")
     return f"<details><summary>{title}{omitted}</summary>\n\n{fence}\n\n</details>"
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from etcdplan.planner.document import PlanDocument, RefusalEntry
+from etcdplan.planner.document import FindingEntry, PlanDocument, RefusalEntry
 from etcdplan.render.changes import LEGEND, Block, Line, blocks, count
-from etcdplan.render.diagnostics import box
+from etcdplan.render.diagnostics import SEVERITIES, box, finding_line
 from etcdplan.render.printable import COLORS, paint, printable, printable_document, wrap
 from etcdplan.render.steps import Row, groups
 from etcdplan.render.summary import next_command, standing, step_counts, tolerance
@@ -44,6 +44,9 @@ class _Text:
             parts += [[self._legend()], [*self._changes()]]
         if document.steps:
             parts.append([*self._steps()])
+        if document.findings:
+            lines = (part for finding in document.findings for part in self._finding(finding))
+            parts.append([self._bold("Findings:"), *lines])
         if document.notes:
             parts.append(
                 [self._bold("Notes:"), *(part for note in document.notes for part in self._note(note))]
@@ -123,6 +126,13 @@ class _Text:
         if self.verbose:
             why = ", ".join([f"because: {row.reason}", *(f"restarts {unit}" for unit in row.restarts)])
             yield from (f"{'':{_NUMBER + 3}}{part}" for part in wrap(why, space))
+
+    def _finding(self, finding: FindingEntry) -> Iterator[str]:
+        word, style = SEVERITIES[finding.severity]
+        title = f"{word} {finding.code}"
+        first, *rest = wrap(finding_line(finding).removeprefix(title), self.width - 4 - len(title))
+        yield f"  - {paint(title, style, color=self.color)}{first}"
+        yield from (f"    {line}" for part in rest for line in wrap(part, self.width - 4))
 
     def _note(self, note: str) -> Iterator[str]:
         first, *rest = wrap(note, self.width - 4)

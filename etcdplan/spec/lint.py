@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
 from etcdplan.spec.load import LoadedSpec
 from etcdplan.spec.models import ClusterSpec
 from etcdplan.spec.problems import Address, Position, render_address
 from etcdplan.spec.units import format_duration, format_size
-
-Severity = Literal["error", "warning", "note"]
+from etcdplan.spec.versions import Severity, defects
 
 LINT_CODES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -36,6 +35,8 @@ LINT_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "EP119": "key of another certificate",
         "EP120": "quota that is soon used up",
         "EP121": "data among the files of the system",
+        "EP122": "fewer than five members",
+        "EP123": "etcd version with a known security hole",
     }
 )
 """Code -> title. Codes keep their meaning; a retired one is not used again. EP118 and EP119 are of `pairs`."""
@@ -78,6 +79,9 @@ def _members(spec: ClusterSpec) -> Iterator[_Advice]:
         yield "EP101", "warning", place, what, "use an odd number"
     if count < 3:
         yield "EP102", "warning", place, f"with {count} no failure is tolerated", "use three or five members"
+    if count == 3 and spec.etcd.runtime != "process":
+        what = "while one of three is replaced or restarted no other may fail"
+        yield "EP122", "note", place, what, "Kubernetes recommends five in production"
     if count > 7:
         what = f"each write waits for {count // 2 + 1} of {count} members"
         yield "EP103", "warning", place, what, "use five or seven members"
@@ -96,27 +100,22 @@ def _members(spec: ClusterSpec) -> Iterator[_Advice]:
                 yield "EP104", "warning", ("members", place_of, "failureDomain"), what, remedy
 
 
-FIXED_FROM: Final = {4: None, 5: 33, 6: 14, 7: 1}
-"""Minor -> first patch in which TLS handshakes cannot pile up (advisory of 2026-07); None: never."""
-
-
 def _version(spec: ClusterSpec) -> Iterator[_Advice]:
-    place: Address = ("etcd", "version")
-    minor, patch = map(int, spec.etcd.version.split(".")[1:])
-    remedy = "use 3.6.14 or later, or 3.5.33 or later"
-    # etcd's CHANGELOG/README.md, and for the two single releases kubernetes/website#40816.
-    if (minor == 5 and patch in (0, 1, 2, 5)) or (minor == 4 and patch == 21):
-        what = f"etcd {spec.etcd.version} has a known bug that corrupts data"
-        yield "EP106", "error", place, what, remedy
-    elif (minor == 5 and patch < 6) or (minor == 4 and patch < 22):
-        what = f"etcd {spec.etcd.version} is older than 3.4.22 and 3.5.6, the least that etcd recommends"
-        yield "EP107", "warning", place, what, remedy
-    if minor == 4:
-        yield "EP108", "warning", place, "etcd 3.4 ended with 3.4.45 on 2026-06-01", remedy
-    fixed = FIXED_FROM[minor]
-    if spec.tls.mode == "managed" and (fixed is None or patch < fixed):
-        what = f"stalled TLS handshakes can exhaust etcd {spec.etcd.version}"
-        yield "EP109", "warning", place, what, f"use 3.{minor}.{fixed} or later" if fixed else remedy
+    version = spec.etcd.version
+    for defect in defects(version, circumstances(spec)):
+        yield (
+            defect.code,
+            defect.severity,
+            ("etcd", "version"),
+            f"etcd {version}: {defect.what}",
+            defect.remedy,
+        )
+
+
+def circumstances(spec: ClusterSpec) -> frozenset[str]:
+    """Return what decides whether a defect of a version matters to this cluster (`versions.entries`)."""
+    given = {"tls": spec.tls.mode == "managed", "single": len(spec.members) == 1}
+    return frozenset(name for name, is_so in given.items() if is_so)
 
 
 def _flags(spec: ClusterSpec) -> Iterator[_Advice]:

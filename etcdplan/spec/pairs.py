@@ -6,9 +6,10 @@ from pathlib import Path
 
 from etcdplan.errors import EtcdplanError
 from etcdplan.spec.document import read_regular_file
-from etcdplan.spec.lint import Finding, Severity
+from etcdplan.spec.lint import Finding
 from etcdplan.spec.load import LoadedSpec
 from etcdplan.spec.problems import Address, render_address
+from etcdplan.spec.versions import Severity
 
 
 def check_pairs(loaded: LoadedSpec) -> tuple[Finding, ...]:

@@ -15,7 +15,7 @@ class EtcdClients:
     """One client for each client URL, shared by threads and kept for the life of the program."""
 
     def __init__(self, credentials: Credentials | None) -> None:
-        self._credentials = credentials
+        self.credentials = credentials
         self._clients: dict[str, EtcdClient] = {}
         self._lock = threading.Lock()
 
@@ -23,7 +23,7 @@ class EtcdClients:
         """Return the client of a URL; raise `EtcdUnreachable` for one that cannot be dialled."""
         with self._lock:
             if client_url not in self._clients:
-                self._clients[client_url] = EtcdClient(client_url, self._credentials)
+                self._clients[client_url] = EtcdClient(client_url, self.credentials)
             return self._clients[client_url]
 
     def close(self) -> None:

@@ -16,12 +16,15 @@ from etcdplan.diff.target import CA_FILE, PKI
 from etcdplan.hosts import leaf_pairs
 from etcdplan.hosts.data_dir import read_data
 from etcdplan.hosts.files import plain_reason, read_if_there
+from etcdplan.hosts.listening import listening
 from etcdplan.hosts.ports import EtcdReport, HostReport
 from etcdplan.hosts.supervisor import SupervisedUnit
 from etcdplan.hosts.unit_files import UnitFiles, api_servers
 from etcdplan.model.facts import Fact, unknown
+from etcdplan.model.machine import Figures, Machine, Volume
 from etcdplan.model.state import ETCD, Process, Unit, api_server_unit
 from etcdplan.transport.etcd import Credentials
+from etcdplan.transport.etcd_metrics import measure
 from etcdplan.transport.etcd_report import EtcdClients, ask
 from etcdplan.transport.local_effects import RECORD, LocalEffects
 from etcdplan.transport.local_store import LocalStore
@@ -95,11 +98,20 @@ class LocalHost:
                 record=self._fact("record", partial(read_if_there, self.store.directory / RECORD)),
                 api_servers={name: self._unit(files, deadline) for name, files in servers.items()},
                 free_bytes=self._free_bytes(etcd),
+                machine=Machine(
+                    data=self._fact("disk", lambda: self._volumes(etcd)[0]),
+                    log=self._fact("log-disk", lambda: self._volumes(etcd)[1]),
+                    listening=self._fact("ports", _listening),
+                ),
             )
 
     def ask_etcd(self, client_url: str, *, timeout: float) -> EtcdReport | None:
         """Ask the etcd at `client_url`; None when it does not answer in time."""
         return ask(self.effects.clients, client_url, timeout=timeout)
+
+    def measure_etcd(self, client_url: str, *, timeout: float) -> Fact[Figures]:
+        """Return what the etcd at `client_url` has measured."""
+        return measure(client_url, self.effects.clients.credentials, timeout=timeout)
 
     def _unit(self, files: UnitFiles, deadline: float) -> Unit:
         supervised = SupervisedUnit(self.store.root, files.name)
@@ -141,9 +153,22 @@ class LocalHost:
 
     def _free_bytes(self, etcd: UnitFiles) -> int | None:
         try:
-            place, _ = etcd.data_dirs(self.effects.default_data_dir)
-            while not place.exists() and place != self.store.root:
-                place = place.parent
-            return shutil.disk_usage(place).free
+            return self._volumes(etcd)[0].free
         except (OSError, ValueError):
             return None
+
+    def _volumes(self, etcd: UnitFiles) -> tuple[Volume, Volume | None]:
+        """Return the file systems of the data and of a log that is elsewhere; raise `OSError` or `ValueError`."""
+        data, log = etcd.data_dirs(self.effects.default_data_dir)
+        return self._volume(data), self._volume(log) if log else None
+
+    def _volume(self, directory: Path) -> Volume:
+        place, root = directory, self.store.root
+        while not place.exists() and place != root:
+            place = place.parent
+        usage = shutil.disk_usage(place)
+        return Volume(f"/{directory.relative_to(root)}", usage.free, usage.total)
+
+
+def _listening() -> tuple[tuple[str, int], ...]:
+    return listening("".join(Path("/proc/net", table).read_text() for table in ("tcp", "tcp6")))

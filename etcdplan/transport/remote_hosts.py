@@ -9,8 +9,11 @@ from etcdplan.errors import EtcdplanError
 from etcdplan.hosts.ports import EtcdReport
 from etcdplan.hosts.remote.host import RemoteHost
 from etcdplan.hosts.remote.layout import Layout
+from etcdplan.model.facts import Fact, unknown
+from etcdplan.model.machine import Figures
 from etcdplan.transport.errors import EtcdUnreachable
 from etcdplan.transport.etcd import Credentials, EtcdClient
+from etcdplan.transport.etcd_metrics import measure
 from etcdplan.transport.etcd_report import EtcdClients, report
 from etcdplan.transport.ssh import SshHosts
 from etcdplan.transport.ssh_forward import Forward
@@ -55,6 +58,15 @@ class TunnelledEtcd:
             return None
         return report(client, timeout=timeout)
 
+    def measure(self, client_url: str, *, timeout: float) -> Fact[Figures]:
+        """Return what the etcd there has measured; unknown when it cannot be read in time."""
+        try:
+            self.at(client_url, timeout=timeout)
+            forward, _ = self._tunnels[client_url]
+        except (EtcdplanError, KeyError) as error:
+            return unknown(f"metrics of {client_url}", f"{error}")
+        return measure(client_url, self.credentials, timeout=timeout, dial=forward.dial)
+
 
 @dataclass(frozen=True, slots=True)
 class ReadDirectly:
@@ -77,6 +89,10 @@ class ReadDirectly:
         except EtcdUnreachable:
             return None
         return report(client, timeout=timeout)
+
+    def measure(self, client_url: str, *, timeout: float) -> Fact[Figures]:
+        """Return what the etcd there has measured; unknown when it cannot be read in time."""
+        return measure(client_url, self.clients.credentials, timeout=timeout)
 
 
 class RemoteHosts:

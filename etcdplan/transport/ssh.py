@@ -66,6 +66,7 @@ class SshHosts:
             raise SshConfigError(
                 f"ProxyJump goes in a circle, or over too many hosts, for {on_the_way[0].name}."
             )
+        asked = time.monotonic()
         with self._lock:
             link = self._links.setdefault(destination, _Link())
         with link.locked(deadline):
@@ -75,9 +76,18 @@ class SshHosts:
                 )
             if link.connection and link.connection.alive:
                 return link.connection
+            if link.failure and link.failed > asked:
+                raise link.failure
             link.close()
-            deadline = min(deadline, time.monotonic() + destination.connect_timeout)
-            link.connection = Connection(destination, deadline, self._way(destination, deadline, on_the_way))
+            link.failure, began = None, time.monotonic()
+            limit = min(deadline, began + destination.connect_timeout)
+            try:
+                link.connection = Connection(destination, limit, self._way(destination, limit, on_the_way))
+            except HostUnreachable as error:
+                # Those who waited meanwhile need not wait again, unless this one was only in a hurry.
+                if limit - began >= destination.dial_timeout:
+                    link.failure, link.failed = error, time.monotonic()
+                raise
             if self._closed:  # meanwhile
                 link.close()
             return link.connection
@@ -118,22 +128,19 @@ class SshShell:
         """Run a script as root on the host, as `Shell` says."""
         deadline = time.monotonic() + timeout
         connection = self.hosts.connection(self.address, deadline)
-        if not connection.sessions.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise HostUnreachable(f"{self.address} is busy with other commands of this run.")
         try:
-            return run_script(
-                connection,
-                script,
-                arguments,
-                stdin=stdin,
-                deadline=deadline,
-                limit=limit,
-                sudo_password=self.hosts.sudo_password,
-            )
+            with connection.sessions.one(deadline):
+                return run_script(
+                    connection,
+                    script,
+                    arguments,
+                    stdin=stdin,
+                    deadline=deadline,
+                    limit=limit,
+                    sudo_password=self.hosts.sudo_password,
+                )
         except TimeoutError as error:
             raise HostUnreachable(f"{self.address} does not answer over SSH in time.") from error
-        finally:
-            connection.sessions.release()
 
 
 class _Link:
@@ -141,6 +148,8 @@ class _Link:
 
     def __init__(self) -> None:
         self.connection: Connection | None = None
+        self.failure: HostUnreachable | None = None
+        self.failed = 0.0
         self._lock = threading.Lock()
 
     @contextmanager

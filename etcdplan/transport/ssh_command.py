@@ -18,7 +18,7 @@ from etcdplan.errors import EtcdplanError
 from etcdplan.hosts.ports import HostOutcomeUnknown, HostRefused
 from etcdplan.hosts.shell import Completed
 from etcdplan.pki.secret import Secret
-from etcdplan.transport.ssh_connection import Connection, left
+from etcdplan.transport.ssh_connection import Connection, SessionRefused, left
 from etcdplan.transport.ssh_paramiko import paramiko
 
 # The shell that remains afterwards reports a script that a signal ended as status 128 + N. PATH because an SSH
@@ -102,11 +102,21 @@ def run_script(
             f"a script and its arguments may have {_MAX_COMMAND} bytes, these have {len(command)}"
         )
     name = connection.destination.name
-    channel = connection.open_channel("session", deadline)
+    channel = connection.sessions.opened(
+        lambda: connection.open_channel("session", deadline), SessionRefused, deadline
+    )
     try:
         with connection.watched(deadline), closing(channel):
             session = _Session(name, channel, mark.encode(), prompt.encode(), sudo_password, limit)
-            return session.run(command, stdin, deadline)
+            try:
+                return session.run(command, stdin, deadline)
+            except (paramiko.SSHException, EOFError, OSError):
+                # What ends a connection may be that too much came, before any of it was looked at.
+                session.drain()
+                raise
+    except HostOutcomeUnknown:
+        connection.close()  # whoever sends too much may go on with it
+        raise
     except (paramiko.SSHException, EOFError, OSError) as error:
         late = time.monotonic() >= deadline
         reason = "it did not end in time" if late else "the SSH connection broke"
@@ -138,7 +148,7 @@ class _Session:
         channel.settimeout(0.0)
         channel.exec_command(command)
         unsent, open_ = memoryview(stdin), True
-        while not self._drained():
+        while not self.drain():
             if open_ and self._out.started:
                 # A script that ends without reading all of it is no failure; a broken connection is noticed below.
                 with suppress(OSError):
@@ -158,8 +168,8 @@ class _Session:
             channel.exit_status, bytes(self._out.data), _printable(bytes(shown[: _SHOWN_STDERR + 1]))
         )
 
-    def _drained(self) -> bool:
-        """Take what has come; return whether nothing more can come."""
+    def drain(self) -> bool:
+        """Take what has come; return whether nothing more can come, raise `HostOutcomeUnknown` if it is too much."""
         channel = self._channel
         ended = channel.eof_received or channel.closed
         while channel.recv_ready():

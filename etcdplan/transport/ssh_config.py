@@ -29,6 +29,10 @@ _REFUSED = {
 """What would change where a connection goes, or whom it trusts, if it were ignored."""
 _SETTING = re.compile(r"(\w+)(?:\s*=\s*|\s+)(.+)")
 _MAX_INCLUDES = 16
+KEEPALIVE = 5.0
+"""Seconds; three that go unanswered end a connection. A host that died is thus noticed within 20 s."""
+DIAL_TIMEOUT = 2.5
+"""Seconds until a host that drops packets counts as unreachable: Linux sends its SYN at 0 s and 1 s, then at 3 s."""
 
 
 class SshConfigError(EtcdplanError):
@@ -52,7 +56,8 @@ class Destination:
     known_hosts: tuple[Path, ...] = ()
     known_hosts_needed: bool = False
     connect_timeout: float = 10.0
-    keepalive: float = 10.0
+    dial_timeout: float = 10.0
+    keepalive: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,8 @@ class SshSettings:
             known_hosts=files,
             known_hosts_needed=bool(self.known_hosts),
             connect_timeout=number("connecttimeout", self.connect_timeout) or self.connect_timeout,
-            keepalive=number("serveraliveinterval", 10.0),
+            dial_timeout=number("connecttimeout", DIAL_TIMEOUT) or DIAL_TIMEOUT,
+            keepalive=number("serveraliveinterval", KEEPALIVE),
         )
 
     def hop(self, text: str) -> Destination:

@@ -15,6 +15,7 @@ from etcdplan.transport.ssh_host_certificate import MIN_RSA_BITS, SUFFIX
 from etcdplan.transport.ssh_keys import authenticate
 from etcdplan.transport.ssh_known_hosts import HostKey, HostKeyRefused, KnownHosts, lookup_name
 from etcdplan.transport.ssh_paramiko import paramiko
+from etcdplan.transport.ssh_sessions import Sessions
 
 # Rated without a failure by ssh-audit 3.9.0, and without encrypt-and-MAC; docs/decisions/0009 has the table.
 KEX = ("mlkem768x25519-sha256", "curve25519-sha256@libssh.org", "diffie-hellman-group16-sha512")
@@ -26,8 +27,9 @@ HOST_KEYS = {"ssh-ed25519": ("ssh-ed25519",), "ssh-rsa": ("rsa-sha2-512", "rsa-s
 _MAX_PACKET = (1 << 18) + 1024  # OpenSSH's PACKET_MAX_SIZE, and a MAC
 _MAX_BANNER = 1 << 16
 _GRACE = 0.3
+_LOST_REFUSAL = "Unable to open channel."
+"""What paramiko says of a refusal whose reason it gave to another thread that was refused at the same time."""
 _UNANSWERED_KEEPALIVES = 3
-_MAX_SESSIONS = 8  # sshd's MaxSessions is 10
 
 
 class _BoundedPacketizer(paramiko.packet.Packetizer):  # type: ignore[misc]  # paramiko has no types
@@ -77,6 +79,10 @@ class _Transport(paramiko.Transport):  # type: ignore[misc]
         return keys
 
 
+class SessionRefused(HostUnreachable):
+    """The server does not open another session (sshd's `MaxSessions`)."""
+
+
 class Connection:
     """A connection to `destination`, authenticated; raises `HostUnreachable` while it is opened."""
 
@@ -85,16 +91,17 @@ class Connection:
     ) -> None:
         """Connect, through another connection when one is given. No credential is sent to a host that is not known."""
         self.destination = destination
-        self.sessions = threading.BoundedSemaphore(_MAX_SESSIONS)
+        self.sessions = Sessions()
         self._at_end: list[Callable[[], None]] = []
         known = KnownHosts(destination.known_hosts, needed=destination.known_hosts_needed)
         name = destination.alias or lookup_name(destination.host, destination.port)
+        dialled = min(deadline, time.monotonic() + destination.dial_timeout)
         if through:
             self._socket: Any = through.open_channel(
-                "direct-tcpip", deadline, (destination.host, destination.port)
+                "direct-tcpip", dialled, (destination.host, destination.port)
             )
         else:
-            self._socket = _dial(destination, deadline)
+            self._socket = _dial(destination, dialled)
         try:
             self._transport = _Transport(self._socket, packetizer_class=_BoundedPacketizer)
             with self.watched(deadline):
@@ -112,7 +119,7 @@ class Connection:
         return bool(self._transport.is_active())
 
     def open_channel(self, kind: str, deadline: float, to: tuple[str, int] | None = None) -> paramiko.Channel:
-        """Open a channel; raise `HostUnreachable`."""
+        """Open a channel; raise `HostUnreachable`, or `SessionRefused` when the server lets no further session in."""
         name = self.destination.name
         left(deadline)  # late callers do not harm the connection
         try:
@@ -121,10 +128,19 @@ class Connection:
                 return self._transport.open_channel(kind, to, origin, timeout=left(deadline))
         except paramiko.ChannelException as error:
             what = f"a connection to {to[0]} port {to[1]}" if to else "a session"
-            raise HostUnreachable(f"{name} does not open {what}: {error.text or error}.") from error
+            said = f"{name} does not open {what}: {error.text or error}."
+            if to:
+                raise HostUnreachable(said) from error
+            raise SessionRefused(said, hint="sshd's MaxSessions there must be 1 or more.") from error
         except (paramiko.SSHException, EOFError, OSError) as error:
-            if time.monotonic() >= deadline:  # a server that does not answer to this answers to nothing
-                self.close()
+            if time.monotonic() >= deadline:
+                if to:  # it may be waiting itself, for a host that drops packets
+                    raise HostUnreachable(
+                        f"{to[0]} port {to[1]} cannot be connected to from {name}: no answer in time."
+                    ) from error
+                self.close()  # a server that does not answer to this answers to nothing
+            if not to and self.alive and str(error) == _LOST_REFUSAL:
+                raise SessionRefused(f"{name} does not open a session.") from error
             raise HostUnreachable(f"The SSH connection to {name} broke: {_reason(error)}.") from error
 
     @contextmanager
@@ -180,7 +196,10 @@ class Connection:
                     f" (recorded for it is only a key of type {', '.join(known_types)}, which is not used)"
                 )
             raise HostUnreachable(
-                f"{self.destination.name} port {self.destination.port} does not agree to an SSH connection: {reason}."
+                f"{self.destination.name} port {self.destination.port} does not agree to an SSH connection: {reason}.",
+                hint="An sshd that just gets many connections drops some of the new ones (MaxStartups): try again."
+                if "protocol banner" in reason
+                else "",
             )
 
     def _check_host_key(self, known: KnownHosts, name: str) -> None:

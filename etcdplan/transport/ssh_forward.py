@@ -50,6 +50,17 @@ class Forward:
         """How gRPC names the socket."""
         return f"unix:{self.path}"
 
+    def dial(self, timeout: float) -> socket.socket:
+        """Return a connection through it; raise `OSError`. Every wait on it takes `timeout` seconds at most."""
+        near = socket.socket(socket.AF_UNIX)
+        near.settimeout(timeout)
+        try:
+            near.connect(str(self.path))
+        except OSError:
+            near.close()
+            raise
+        return near
+
     def close(self) -> None:
         """Stop listening and end what is carried. May be repeated."""
         with self._lock:

@@ -298,9 +298,10 @@ def unfounded(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
         class Live:
             target = loaded.target
             digest = loaded.digest
+            advice = loaded.advice
 
             @staticmethod
-            def observe() -> State:
+            def observe(*, measure: bool) -> State:
                 return state
 
         yield Live()

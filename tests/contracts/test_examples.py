@@ -14,9 +14,9 @@ from etcdplan.spec.load import load_spec
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FINDINGS = {
     "five-members-own.yaml": ["EP114"],
-    "load-balancer.yaml": [],
+    "load-balancer.yaml": ["EP122"],
     "single-member.yaml": ["EP102"],
-    "three-members.yaml": [],
+    "three-members.yaml": ["EP122"],
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from etcdplan.apply.holder import Holder
-from etcdplan.apply.lock import LockRecord
+from etcdplan.apply.lock_file import LockRecord
 from etcdplan.hosts.ports import Claim, HostOutcomeUnknown, HostRefused, HostReport, HostUnreachable
 from etcdplan.hosts.processes import wait_until
 from etcdplan.hosts.remote.host import RemoteHost

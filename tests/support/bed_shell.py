@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from etcdplan.hosts.ports import HostOutcomeUnknown, HostUnreachable
 from etcdplan.hosts.shell import DEFAULT_LIMIT, Completed
 from tests.bed import BedError, Host
+from tests.support.local_shell import SSHD
 
 
 @dataclass
@@ -28,7 +29,10 @@ class BedShell:
             raise HostUnreachable(f"{self.address} is off.")
         try:
             done = self.host.exec(
-                "sh", "-c", script, "etcdplan", *arguments, stdin=stdin, timeout=timeout, check=False
+                *("sh", "-c", SSHD, "sshd", script, "etcdplan", *arguments),
+                stdin=stdin,
+                timeout=timeout,
+                check=False,
             )
         except BedError as error:
             raise HostOutcomeUnknown(str(error)) from error

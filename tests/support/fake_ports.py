@@ -17,6 +17,7 @@ from etcdplan.hosts.ports import (
     ListedMember,
 )
 from etcdplan.model.facts import ABSENT, Fact, known, unknown
+from etcdplan.model.machine import Figures
 from etcdplan.model.state import Data, Process, Settings, Unit
 from tests.support import fake_calls
 from tests.support.fake_consensus import follows, serves
@@ -138,6 +139,10 @@ class FakeHost:
             errors=() if leader else ("etcdserver: no leader",),
         )
 
+    def measure_etcd(self, client_url: str, *, timeout: float) -> Fact[Figures]:
+        """Measure nothing: there is no time in this world that a disk would take."""
+        return ABSENT
+
     def perform(
         self, effect: str, act: Callable[[FakeMachine], object], *args: object, claim: Claim | None = None
     ) -> None:
@@ -243,6 +248,9 @@ class FakeStore:
                 return False
             self.write(name, content)
             return True
+
+    def end_sessions(self, token: int) -> None:
+        """Do nothing: a call from a fake world's controller is there at once, or never."""
 
     @contextmanager
     def exclusive(self, *, timeout: float) -> Iterator[None]:

@@ -39,6 +39,7 @@ class Fleet:
     user: str = DEPLOY
     runners: int = 0
     environment: dict[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] = (sys.executable, "-m", "etcdplan")
 
     @classmethod
     @contextmanager
@@ -92,7 +93,7 @@ class Fleet:
         config = self.directory / "ssh_config"
         config.write_text(f"Host *\n  IdentityFile {self.bed.identity}\n  IdentitiesOnly yes\n")
         return subprocess.Popen(
-            [sys.executable, "-m", "etcdplan", *map(str, arguments)],
+            [*self.command, *map(str, arguments)],
             cwd=self.directory,
             env={
                 "PATH": os.environ["PATH"],

@@ -15,6 +15,9 @@ _SYSTEMCTL = f"""#!/bin/sh
 exec {sys.executable} -S {Path(__file__).with_name("fake_systemctl.py")} ROOT "$@"
 """
 
+SSHD = 'printf sshd >/proc/$$/comm; sh -c "$@"; exit $?'
+"""What starts a script as a process of this name does, which carries its session."""
+
 
 class LocalShell:
     """Implements `Shell`. `lose` lets the connection break behind a script's end, `drop` before it starts.
@@ -47,7 +50,7 @@ class LocalShell:
         first, _, rest = script.partition("\nroot=\n")
         script = f"{first}\nroot={self.root}\n{rest}"
         process = subprocess.Popen(
-            ["/bin/sh", "-c", script, "etcdplan", *arguments],
+            ["/bin/sh", "-c", SSHD, "sshd", script, "etcdplan", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

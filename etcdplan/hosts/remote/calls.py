@@ -2,7 +2,8 @@
 
 A call cannot show a token to etcd. So the host lets it through, once and for a time: until it has ended, or its time is
 over, nobody else gets the host's guard, and thus nobody can take the lock over there. A controller that was frozen in
-between finds its time over and does not call.
+between finds its time over and does not call. Should it be frozen just before it calls, its tunnel is gone afterwards:
+the host notes the SSH session that the call was let through, and whoever takes the lock over ends it.
 """
 
 import contextlib
@@ -14,6 +15,8 @@ from typing import Protocol
 from etcdplan.errors import EtcdplanError, OutcomeUnknownError
 from etcdplan.hosts.ports import Claim, EtcdReport, HostRefused
 from etcdplan.hosts.remote.once import Effects
+from etcdplan.model.facts import Fact
+from etcdplan.model.machine import Figures
 
 _LET_THROUGH = 20
 _RPC_TIMEOUT = 9.0
@@ -49,6 +52,10 @@ class EtcdAccess(Protocol):
         """Return what the etcd there says; None when it does not answer in time."""
         ...
 
+    def measure(self, client_url: str, *, timeout: float) -> Fact[Figures]:
+        """Return what the etcd there has measured; unknown when it cannot be read in time."""
+        ...
+
     def at(self, client_url: str) -> MemberCalls:
         """Return the etcd there."""
         ...
@@ -64,10 +71,12 @@ class Calls:
     @contextlib.contextmanager
     def calling(self, claim: Claim, client_url: str, what: str) -> Iterator[tuple[MemberCalls, float]]:
         """Let one call through, and note how it went; yields what to call, and how long it may take in seconds."""
-        what, begun = f"{what} at {client_url}", time.monotonic()
+        what = f"{what} at {client_url}"
+        # The tunnel first. It is on the connection whose session is noted next; should there be a new one by then,
+        # the tunnel went with the old one.
+        etcd, begun = self.access.at(client_url), time.monotonic()
         self.once.do(claim, "call", what, str(_LET_THROUGH))
         try:
-            etcd = self.access.at(client_url)
             # The host counts whole seconds.
             left = begun + _LET_THROUGH - 2 - time.monotonic()
             if left < _SHORTEST:

@@ -142,6 +142,7 @@ outcome)
 call)
     # The answer lets a call to etcd through; until it ends, or its time is over, nobody else gets the guard.
     claimed "$1" "$2" "$3"
+    record_session "$2"
     uptime
     try put "$state/calling" "$(encoded "$1 $boot $((up + $4))
 ")" 600

@@ -10,6 +10,8 @@ from etcdplan.hosts.remote.layout import Layout
 from etcdplan.hosts.remote.report import report
 from etcdplan.hosts.remote.store import RemoteStore
 from etcdplan.hosts.shell import Shell
+from etcdplan.model.facts import Fact, known
+from etcdplan.model.machine import Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,13 @@ class RemoteHost:
         found, ahead = inspect(
             self.shell, self.layout, lambda view: report(self.address, self.layout, view), timeout=timeout
         )
-        return replace(found, clock_ahead=ahead)
+        clock = known(ahead, seen=self.address)
+        return replace(found, machine=replace(found.machine, clock_ahead=clock))
 
     def ask_etcd(self, client_url: str, *, timeout: float) -> EtcdReport | None:
         """Ask the etcd at `client_url`; None when it does not answer in time."""
         return self.access.ask(client_url, timeout=timeout)
+
+    def measure_etcd(self, client_url: str, *, timeout: float) -> Fact[Figures]:
+        """Return what the etcd at `client_url` has measured."""
+        return self.access.measure(client_url, timeout=timeout)

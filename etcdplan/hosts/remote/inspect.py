@@ -19,7 +19,7 @@ _LOOKS = 4
 def inspect(
     shell: Shell, layout: Layout, conclude: Callable[[View], T], *, timeout: float
 ) -> tuple[T, float]:
-    """Return what `conclude` makes of the host, and by how many seconds the host's clock is ahead.
+    """Return what `conclude` makes of the host, and by how many seconds at least its clock is ahead (negative: behind).
 
     Looks again as long as `conclude` raises `NotLookedAt`. Raises `HostUnreachable`.
     """
@@ -30,10 +30,11 @@ def inspect(
         answer = look(
             shell, ["look"], "inspect", layout.etcd_unit, layout.data_dir, *more, timeout=left, limit=_LIMIT
         )
-        middle = (before + time.time()) / 2
+        after = time.time()
         try:
             view = parse(answer)
-            return conclude(view), view.now - middle
+            # It was read somewhere in between.
+            return conclude(view), max(view.now - after, 0) + min(view.now - before, 0)
         except NotLookedAt as missing:
             more.append(missing.argument)
         except ValueError as error:

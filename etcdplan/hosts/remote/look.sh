@@ -145,12 +145,27 @@ data() {
     done
 }
 
-free() {
+# volume DIRECTORY: of the file system that it is on, or will be: free and all blocks, their size, whether its disk
+# spins (1 or 0, - where the kernel does not tell), its kind.
+volume() {
     place=$root$1
     until [ -e "$place" ] || [ "$place" = "$root" ] || [ -z "$place" ]; do
         place=${place%/*}
     done
-    say "free $(stat -f -c '%a %S' "${place:-/}" 2>/dev/null) $1"
+    say "volume $1"
+    stat -f -c '%a %b %S %T' "${place:-/}" 2>/dev/null
+    spins=-
+    if device=$(stat -c %d "${place:-/}" 2>/dev/null); then
+        # The numbers of a device as Linux packs them; of a partition its disk knows.
+        block=/sys/dev/block/$((device >> 8 & 4095)):$((device & 255 | device >> 12 & 1048320))
+        for queue in "$block/queue" "$block/../queue"; do
+            if read -r spins 2>/dev/null <"$queue/rotational"; then
+                break
+            fi
+            spins=-
+        done
+    fi
+    printf '%s' "$spins"
 }
 
 # named FILE...: the paths that units, environment files and etcd's configuration name, each behind a letter for what
@@ -179,6 +194,11 @@ if [ -r "$root/etc/machine-id" ]; then
     read -r machine <"$root/etc/machine-id" || :
 fi
 say "system $boot $up_time $hostname ${machine:--}"
+memory=
+read -r rest memory rest </proc/meminfo
+say "machine ${memory:-0} $(nproc 2>/dev/null)"
+say listening
+grep -h ':0000 0A ' "$root/proc/net/tcp" "$root/proc/net/tcp6" 2>/dev/null | head -n 1000
 
 IFS=$newline
 units=$(unit_files)
@@ -283,9 +303,9 @@ for directory in $directories $(only D) $logs; do
     case $newline$seen$newline in *"$newline$directory$newline"*) continue ;; esac
     seen=$seen$newline$directory
     data "$directory"
+    volume "$directory"
     case $newline$logs$newline in *"$newline$directory$newline"*) continue ;; esac
     data "$directory/member/wal"
-    free "$directory"
 done
 
 # Programs that no unit has started.

@@ -19,6 +19,8 @@ _GUARD = 30.0
 _WORK = 60.0
 _ASK = 15.0
 _POLL = 0.5
+_DEAD = 8.0
+"""Seconds after which a host that cannot be reached at all is not asked any more: whoever comes back is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Effects:
         """Do it and return the reply; `what` is for people. Raises as `HostEffects` says."""
         sized = (*((size_of(payload),) if payload is not None else ()), *arguments)
         note = json.dumps({"effect": what, "token": claim.token})
-        scripts = ["effects"] if verb == "call" else ["effects", "dead_man", "changes"]
+        scripts = ["sessions", "effects"] if verb == "call" else ["effects", "dead_man", "changes"]
         try:
             answer = run(
                 self.shell,
@@ -61,12 +63,18 @@ class Effects:
     def _outcome(self, claim: Claim, what: str, lost: HostOutcomeUnknown) -> Answer:
         """Ask the host for what it noted, until it answers and the effect has ended."""
         deadline = time.monotonic() + self.patience
+        silent_since: float | None = None
         while (left := deadline - time.monotonic()) > 0:
             wait = min(left, _ASK)
             try:
                 arguments = _file_name(claim), str(max(1, int(wait) - 2))
                 answer = run(self.shell, ["effects"], "outcome", *arguments, timeout=wait)
-            except (HostUnreachable, HostOutcomeUnknown, HostRefused):
+            except (HostUnreachable, HostOutcomeUnknown, HostRefused) as error:
+                silent_since = silent_since or time.monotonic()
+                if not isinstance(error, HostUnreachable):
+                    silent_since = None
+                elif time.monotonic() - silent_since > _DEAD:
+                    break
                 time.sleep(min(_POLL, max(0.0, deadline - time.monotonic())))
                 continue
             if answer.result == "refused":

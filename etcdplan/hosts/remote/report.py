@@ -12,6 +12,7 @@ from etcdplan.hosts.remote.layout import Layout
 from etcdplan.hosts.remote.unit_settings import about_etcd, etcd_settings, on_disk
 from etcdplan.hosts.remote.view import Program, View
 from etcdplan.model.facts import Fact, unknown
+from etcdplan.model.machine import Machine, Volume
 from etcdplan.model.state import Data, Process, Settings, Unit, api_server_unit
 from etcdplan.pki.errors import PkiError
 from etcdplan.pki.leaf import certifies
@@ -38,6 +39,7 @@ def report(address: str, layout: Layout, view: View) -> HostReport:
         },
         free_bytes=facts.free_bytes(),
         boot_id=view.machine.boot_id,
+        machine=facts.machine(),
     )
 
 
@@ -96,10 +98,37 @@ class _Facts:
 
     def free_bytes(self) -> int | None:
         try:
-            settings = self._settings(self._layout.etcd_unit, etcd=True) or {}
+            return self._volumes()[0].free
         except ValueError:
             return None
-        return self._view.free.get(data_dirs(settings, self._layout)[0])
+
+    def machine(self) -> Machine:
+        view = self._view
+        return Machine(
+            memory=self.fact("memory", lambda: _said(view.memory, "/proc/meminfo")),
+            processors=self.fact("processors", lambda: _said(view.processors, "nproc")),
+            data=self.fact("disk", lambda: self._volumes()[0]),
+            log=self.fact("log-disk", lambda: self._volumes()[1]),
+            listening=self.fact("ports", self._listening),
+        )
+
+    def _listening(self) -> tuple[tuple[str, int], ...]:
+        if not self._view.listening:
+            # At least whoever let us in listens.
+            raise ValueError("the kernel's tables of ports cannot be read")
+        return self._view.listening
+
+    def _volumes(self) -> tuple[Volume, Volume | None]:
+        """Return the file systems of the data and of a log that is elsewhere; raise `ValueError`."""
+        settings = self._settings(self._layout.etcd_unit, etcd=True) or {}
+        data, log = data_dirs(settings, self._layout)
+        return self._volume(data), self._volume(log) if log else None
+
+    def _volume(self, directory: str) -> Volume:
+        volume = self._view.volumes.get(directory)
+        if volume is None:
+            raise ValueError(f"nothing is known of the file system of {directory}")
+        return volume
 
     def _settings(self, unit: str, *, etcd: bool) -> Settings | None:
         service = self._view.service(unit)
@@ -148,6 +177,12 @@ class _Facts:
                 raise ValueError(
                     f"an etcd runs as process {pid} that {self._layout.etcd_unit} has not started"
                 )
+
+
+def _said(value: int, where: str) -> int:
+    if not value:
+        raise ValueError(f"{where} says nothing")
+    return value
 
 
 class _Newer(Exception):

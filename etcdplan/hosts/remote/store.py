@@ -11,7 +11,7 @@ from etcdplan.hosts.ports import STORE_NAME, HostRefused, HostUnreachable
 from etcdplan.hosts.remote.script import Answer, look, refused, run, size_of
 from etcdplan.hosts.shell import Shell
 
-_READ, _WRITE = 10.0, 20.0
+_READ, _WRITE, _END = 10.0, 20.0, 30.0
 _LIMIT = 32 << 20
 
 
@@ -43,6 +43,14 @@ class RemoteStore:
         digest = "-" if seen is None else hashlib.sha256(seen).hexdigest()
         arguments = self._checked(name), size_of(content), digest, str(round(timeout))
         return self._change("replace", *arguments, payload=content, wait=timeout).result == "done"
+
+    def end_sessions(self, token: int) -> None:
+        """End the SSH sessions through which calls with older tokens were let."""
+        answer = run(self.shell, ["sessions"], "end-sessions", str(token), timeout=_END)
+        if answer.result == "busy":
+            raise busy(self.shell.address)
+        if answer.result != "done":
+            raise refused(self.shell.address, answer)
 
     def _content(self, verb: str, name: str) -> bytes | None:
         answer = look(self.shell, ["store"], verb, name, timeout=_READ, limit=_LIMIT)

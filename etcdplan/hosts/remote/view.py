@@ -4,9 +4,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from etcdplan.hosts.listening import listening
 from etcdplan.hosts.remote.script import Answer, readable
 from etcdplan.hosts.remote.service import Machine, Service, service
 from etcdplan.hosts.remote.unit_text import decode
+from etcdplan.model.machine import Volume
 
 _TICKS = 100
 """Ticks of process times in a second; Linux shows them in this unit on every machine that etcd runs on."""
@@ -65,7 +67,11 @@ class View:
     """Certificate and public half of the key, by leaf; either is empty when it cannot be read."""
     names: dict[str, list[str] | None] = field(default_factory=dict)
     heads: dict[str, bytes] = field(default_factory=dict)
-    free: dict[str, int] = field(default_factory=dict)
+    volumes: dict[str, Volume] = field(default_factory=dict)
+    memory: int = 0
+    processors: int = 0
+    """Bytes, and how many; 0 when the host did not say."""
+    listening: tuple[tuple[str, int], ...] | None = None
 
     def read(self, path: str) -> str | None:
         """Return a file's text, None when there is none; raise `ValueError`, or `NotLookedAt`."""
@@ -160,10 +166,14 @@ def parse(answer: Answer) -> View:
                 view.names[rest] = None
             case "head":
                 view.heads[rest] = content
-            case "free":
-                blocks, size, path = rest.split(" ", 2)
-                if blocks:
-                    view.free[path] = int(blocks) * int(size)
+            case "machine":
+                view.memory = int(words[0]) * 1024
+                view.processors = int(words[1] or 0)
+            case "listening":
+                view.listening = listening(content.decode(errors="replace"))
+            case "volume":
+                if (volume := _volume(rest, content.decode(errors="replace"))) is not None:
+                    view.volumes[rest] = volume
             case "held":
                 view.held.add(rest)
             case "armed":
@@ -192,6 +202,16 @@ def parse(answer: Answer) -> View:
         if pid not in ours
     }
     return view
+
+
+def _volume(path: str, text: str) -> Volume | None:
+    """Read `stat -f` and whether the disk spins; None when there was no answer."""
+    numbers, _, spins = text.partition("\n")
+    if not spins:
+        return None
+    free, blocks, size, kind = numbers.split(" ", 3)
+    turns = {"0": False, "1": True}.get(spins)
+    return Volume(path, int(free) * int(size), int(blocks) * int(size), kind, turns)
 
 
 def _strings(content: bytes) -> list[str]:

@@ -16,6 +16,7 @@ class MemoryStore:
     up: bool = True
     full: bool = False
     guarded: bool = False
+    ended: list[int] = field(default_factory=list)
     called: Callable[[str], None] = lambda _: None
 
     def _call(self, name: str) -> None:
@@ -49,6 +50,10 @@ class MemoryStore:
                 return False
             self.write(name, content)
             return True
+
+    def end_sessions(self, token: int) -> None:
+        self._call("end_sessions")
+        self.ended.append(token)
 
     @contextlib.contextmanager
     def exclusive(self, *, timeout: float) -> Iterator[None]:

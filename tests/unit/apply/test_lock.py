@@ -9,10 +9,12 @@ from dataclasses import replace
 
 import pytest
 
+from etcdplan.apply.heartbeat import Heartbeat
 from etcdplan.apply.holder import Holder, Life, life
-from etcdplan.apply.lock import LOCK_FILE, STALE_AFTER, Heartbeat, Lock, Waiting, acquire
+from etcdplan.apply.lock import STALE_AFTER, Lock, Waiting, acquire
+from etcdplan.apply.lock_file import LOCK_FILE
 from etcdplan.errors import LockHeldError, UnobservedError
-from etcdplan.hosts.ports import Fenced
+from etcdplan.hosts.ports import Fenced, HostRefused
 from tests.support.clock import VirtualClock
 from tests.unit.apply.memory_store import MemoryStore
 
@@ -62,7 +64,9 @@ def test_the_file_says_who_and_since_when() -> None:
                 "acquired",
                 "heartbeat",
                 "heartbeat_time",
+                "hosts",
             ]
+            assert content["hosts"] == list(HOSTS)
             assert (content["format"], content["token"], content["held"]) == (1, 1, True)
             assert content["acquired"] == content["heartbeat_time"] == "2026-01-01T00:00:00Z"
             assert content["holder"] == {
@@ -77,6 +81,8 @@ def test_the_file_says_who_and_since_when() -> None:
             }
     for store in world.values():
         assert (lock_file(store)["held"], lock_file(store)["token"]) == (False, 1)
+        assert lock_file(store)["hosts"] == []
+        assert store.ended == [], "nobody was there before"
 
 
 def test_every_acquisition_has_a_larger_token() -> None:
@@ -377,6 +383,88 @@ def test_a_lock_that_a_majority_does_not_confirm_is_not_relied_on() -> None:
     world["h2"].up = False
     with pytest.raises(UnobservedError):
         lock.check()
+
+
+def test_the_sessions_of_a_dead_holder_are_ended_on_all_hosts_that_have_the_new_lock() -> None:
+    world = stores()
+    take(world, gone_from_here())
+    for store in world.values():
+        store.called = lambda name: void(None if name != "end_sessions" else every_host_has(world, 2))
+    with take(world, here()):
+        assert [store.ended for store in world.values()] == [[2]] * 3
+    assert [lock_file(store)["hosts"] for store in world.values()] == [[]] * 3
+
+
+def every_host_has(world: dict[str, MemoryStore], token: int) -> None:
+    assert [lock_file(store)["token"] for store in world.values()] == [token] * len(world)
+
+
+def test_a_host_that_a_dead_holder_may_still_use_must_answer() -> None:
+    world = stores()
+    take(world, gone_from_here())
+    world["h3"].up = False
+    before = {name: dict(store.files) for name, store in world.items()}
+    with pytest.raises(
+        UnobservedError, match=r"may be frozen(.|\n)*cannot be ended on:\nh3: does not answer"
+    ):
+        take(world, here())
+    assert {name: store.files for name, store in world.items()} == before
+    lock = acquire([HOSTS], world, here(), clock=VirtualClock(), gone=("h3",))
+    assert [store.ended for store in world.values()] == [[2], [2], []]
+    lock.release()
+    world["h3"].up = True
+    with take(world, here()) as lock:
+        assert lock.token == 3
+        assert world["h3"].ended == [3], "it is ended when the host is back"
+
+
+def test_sessions_that_could_not_be_ended_are_left_to_the_next() -> None:
+    world = stores()
+    take(world, gone_from_here())
+
+    def called(name: str) -> None:
+        if name == "end_sessions":
+            raise HostRefused("the process does not end")
+
+    world["h2"].called = called
+    with pytest.raises(UnobservedError, match="h2: the process does not end"):
+        take(world, here())
+    assert [lock_file(store)["held"] for store in world.values()] == [False] * 3
+    world["h2"].called = lambda _: None
+    with take(world, here()) as lock:
+        assert (lock.taken_over, world["h2"].ended) == ((), [3])
+
+
+def test_a_host_that_only_the_dead_holder_knew_is_asked_too() -> None:
+    everywhere = stores("h1", "h2", "h3", "h9")
+    acquire([("h1", "h2", "h3", "h9")], everywhere, gone_from_here(), clock=VirtualClock())
+    world = {name: everywhere[name] for name in HOSTS}
+    acquire([HOSTS], world, here(), clock=VirtualClock(), reach=everywhere.__getitem__).release()
+    assert everywhere["h9"].ended == [2]
+    acquire([("h1", "h2", "h3", "h9")], everywhere, gone_from_here(), clock=VirtualClock())
+    everywhere["h9"].up = False
+    with acquire([HOSTS], world, here(), clock=VirtualClock(), reach=everywhere.__getitem__) as lock:
+        assert lock.token == 4, "nobody wants that host any more, and it does not answer"
+
+
+def test_a_late_host_is_named_on_a_majority_before_it_gets_the_lock() -> None:
+    everywhere = stores("h1", "h2", "h3", "h4")
+    world = {name: everywhere[name] for name in HOSTS}
+    lock = take(world, here())
+
+    def called(name: str) -> None:
+        if name == "replace":
+            assert [lock_file(store)["hosts"] for store in world.values()] == [["h1", "h2", "h3", "h4"]] * 3
+
+    everywhere["h4"].called = called
+    lock.spread(everywhere)
+    assert lock_file(everywhere["h4"])["token"] == 1
+    everywhere["h4"].called = lambda _: None
+    world["h1"].up = world["h2"].up = False
+    everywhere["h5"] = MemoryStore("h5")
+    with pytest.raises(UnobservedError, match="h1: does not take our lock"):
+        lock.spread(everywhere)
+    assert everywhere["h5"].files == {}
 
 
 def test_a_host_that_comes_later_gets_the_lock() -> None:

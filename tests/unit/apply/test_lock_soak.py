@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from etcdplan.apply.holder import Holder, Life
-from etcdplan.apply.lock import LOCK_FILE, Lock, acquire
+from etcdplan.apply.lock import Lock, acquire
+from etcdplan.apply.lock_file import LOCK_FILE
 from etcdplan.errors import LockHeldError, UnobservedError
 from etcdplan.hosts.ports import Fenced, HostOutcomeUnknown, HostUnreachable
 from tests.unit.apply.memory_store import MemoryStore
@@ -165,6 +166,10 @@ class View:
                 return False
             self.write(name, content)
             return True
+
+    def end_sessions(self, token: int) -> None:
+        self._call()
+        self._store.end_sessions(token)
 
     @contextlib.contextmanager
     def exclusive(self, *, timeout: float) -> Iterator[None]:

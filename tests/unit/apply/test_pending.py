@@ -1,7 +1,7 @@
 """What applies leave on the hosts is read as it is, and nothing is changed by reading."""
 
 from etcdplan.apply.holder import Holder, Life
-from etcdplan.apply.lock import LOCK_FILE
+from etcdplan.apply.lock_file import LOCK_FILE
 from etcdplan.apply.pending import Pending, pending
 from etcdplan.hosts.ports import Hosts
 from etcdplan.model.state import Host, State

@@ -3,9 +3,12 @@
 import pytest
 
 from etcdplan.hosts.ports import EtcdReport, ListedMember
-from etcdplan.model.facts import UnknownFact
+from etcdplan.model.facts import ABSENT, Fact, UnknownFact, known
+from etcdplan.model.machine import Figures
+from etcdplan.observe.collect import observe
 from etcdplan.observe.membership import compose
-from tests.support.fake_runs import Runner
+from tests.support.fake_ports import FakeHost
+from tests.support.fake_runs import CREDENTIALS, Runner
 from tests.support.fake_world import FakeWorld
 from tests.support.scenarios import founded, make_spec
 
@@ -90,3 +93,22 @@ def test_silence_is_absence_only_when_nobody_remembers() -> None:
     assert compose([], remembered=False)[0].get() is None
     with pytest.raises(UnknownFact):
         compose([], remembered=True)[0].get()
+
+
+def test_an_etcd_is_measured_only_when_that_is_asked_for(
+    world: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that hangs is unknown, one that does not run has nothing to tell."""
+    seen = known(Figures(database=1, fsync=None, commit=None, round_trip=None))
+    monkeypatch.setattr(FakeHost, "measure_etcd", lambda *_, **__: seen)
+    world.hang("10.0.0.2")
+    world.kill("10.0.0.3")
+    runner = Runner(world, SPEC)
+
+    def figures(*, measure: bool) -> list[Fact[Figures]]:
+        state = observe(runner.target, world.controller("r"), CREDENTIALS, now=0, measure=measure)
+        return [state.host(f"10.0.0.{number}").machine.figures for number in (1, 2, 3)]
+
+    assert figures(measure=False) == [ABSENT] * 3
+    first, second, third = figures(measure=True)
+    assert (first, second.why, third) == (seen, "its etcd does not answer", ABSENT)

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from etcdplan.spec.lint import LINT_CODES, lint
+from etcdplan.spec.lint import LINT_CODES, Finding, lint
 from etcdplan.spec.load import LoadedSpec
 from etcdplan.spec.problems import Position
+from etcdplan.spec.versions import defects, entries
 
 Load = Callable[..., LoadedSpec]
 
@@ -94,48 +95,102 @@ CASES: dict[str, tuple[tuple[str, ...], list[str]]] = {
 }
 
 
+def advice(loaded: LoadedSpec) -> list[Finding]:
+    """All findings but the note on three members, which most specs here get."""
+    return [finding for finding in lint(loaded) if finding.code != "EP122"]
+
+
 @pytest.mark.parametrize(("changes", "expected"), CASES.values(), ids=CASES)
 def test_finding(changes: tuple[str, ...], expected: list[str], load: Load) -> None:
-    findings = lint(load(*changes))
+    findings = advice(load(*changes))
     places = [f"{f.code} {f.severity} {f.address} {f.position.line}:{f.position.column}" for f in findings]
     assert places == expected
     assert all(f.what and f.remedy for f in findings)
 
 
 @pytest.mark.parametrize(
-    ("version", "codes"),
+    ("version", "expected"),
     [
-        ("3.4.20", "EP107 EP108 EP109"),
-        ("3.4.21", "EP106 EP108 EP109"),
-        ("3.4.22", "EP108 EP109"),
-        ("3.4.45", "EP108 EP109"),
-        ("3.5.0", "EP106 EP109"),
-        ("3.5.2", "EP106 EP109"),
-        ("3.5.3", "EP107 EP109"),
-        ("3.5.5", "EP106 EP109"),
-        ("3.5.6", "EP109"),
-        ("3.5.32", "EP109"),
+        ("3.4.19", "EP106-w EP107-w EP108-w EP109-w EP123-n"),
+        ("3.4.20", "EP106-e EP106-w EP107-w EP108-w EP109-w EP123-n"),
+        ("3.4.21", "EP106-e EP106-w EP107-w EP108-w EP109-w EP123-n"),
+        ("3.4.22", "EP106-w EP108-w EP109-w EP123-n"),
+        ("3.4.37", "EP106-w EP108-w EP109-w EP123-n"),
+        ("3.4.38", "EP108-w EP109-w EP123-n"),
+        ("3.4.43", "EP108-w EP109-w EP123-n"),
+        ("3.4.44", "EP108-w EP109-w"),
+        ("3.4.45", "EP108-w EP109-w"),
+        ("3.5.0", "EP106-e EP106-w EP107-w EP109-w EP123-n"),
+        ("3.5.5", "EP106-e EP106-w EP107-w EP109-w EP123-n"),
+        ("3.5.6", "EP106-w EP109-w EP123-n"),
+        ("3.5.22", "EP106-w EP109-w EP123-n"),
+        ("3.5.23", "EP109-w EP123-n"),
+        ("3.5.32", "EP109-w EP123-n"),
         ("3.5.33", ""),
-        ("3.6.13", "EP109"),
+        ("3.6.0", "EP106-w EP109-w EP123-n"),
+        ("3.6.4", "EP106-w EP109-w EP123-n"),
+        ("3.6.5", "EP109-w EP123-n"),
+        ("3.6.13", "EP109-w EP123-n"),
         ("3.6.14", ""),
-        ("3.7.0", "EP109"),
+        ("3.7.0", "EP109-w EP123-n"),
         ("3.7.1", ""),
     ],
 )
-def test_versions(version: str, codes: str, load: Load) -> None:
-    findings = lint(load("3.6.16", version))
-    assert [f.code for f in findings] == codes.split()
+def test_versions(version: str, expected: str, load: Load) -> None:
+    findings = advice(load("3.6.16", version))
+    assert " ".join(f"{f.code}-{f.severity[0]}" for f in findings) == expected
     assert {f.address for f in findings} <= {"spec.etcd.version"}
-    assert [f.severity for f in findings if f.code == "EP106"] == ["error"] * codes.count("EP106")
 
 
 def test_handshakes_matter_with_tls_only(load: Load) -> None:
-    codes = [f.code for f in lint(load(*PLAIN, "3.6.16", "3.6.13"))]
-    assert codes == ["EP111"]
+    codes = [f.code for f in advice(load(*PLAIN, "3.6.16", "3.6.13"))]
+    assert codes == ["EP111", "EP123"]
+
+
+def test_a_lost_write_matters_to_a_cluster_of_one_only(load: Load) -> None:
+    assert "cluster of one" in " ".join(f.what for f in lint(load(*ALONE, "3.6.16", "3.5.4")))
+    assert "cluster of one" not in " ".join(f.what for f in lint(load("3.6.16", "3.5.4")))
+
+
+def test_the_remedy_is_the_first_version_without_the_defect(load: Load) -> None:
+    remedies = {f.code: f.remedy for f in advice(load("3.6.16", "3.5.6"))}
+    assert remedies["EP106"] == "use 3.5.23 or later"
+    assert remedies["EP109"] == "use 3.5.33 or later"
+
+
+def test_every_known_defect_has_a_range_and_a_source() -> None:
+    for entry in entries():
+        assert entry["code"] in LINT_CODES
+        assert entry["source"].startswith("https://")
+        assert entry["severity"] in ("error", "warning", "note")
+        for first, last in entry["affected"]:
+            low, high = first.split("."), (last or first).split(".")
+            assert low[:2] == high[:2]
+            assert last is None or int(low[2]) <= int(high[2])
+        assert set(entry) - {"needs"} == {"code", "severity", "what", "affected", "source"}
+
+
+def test_the_recommended_versions_have_no_defect() -> None:
+    for version in ("3.5.33", "3.6.14", "3.7.1"):
+        assert not list(defects(version, {"tls", "single"}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ((), True),
+        (("version: 3.6.16\n", "version: 3.6.16\n    runtime: process\n"), False),
+        ((M3, _more(2)), False),
+        ((M3, ""), False),
+    ],
+)
+def test_fewer_than_five_is_a_note_in_production(changes: tuple[str, ...], said: bool, load: Load) -> None:
+    found = [f for f in lint(load(*changes)) if f.code == "EP122"]
+    assert [(f.severity, f.address) for f in found] == [("note", "spec.members")] * said
 
 
 def test_a_finding_says_what_and_what_to_do(load: Load) -> None:
-    (finding,) = lint(load("8GiB", "16GiB"))
+    (finding,) = advice(load("8GiB", "16GiB"))
     assert finding.position == Position(9, 5)
     assert finding.what == "16GiB makes starts, restores and defragmentation slow"
     assert finding.remedy == "etcd recommends at most 8GiB"
@@ -158,4 +213,5 @@ def test_every_code_has_a_title_and_a_case() -> None:
     assert len(set(LINT_CODES.values())) == len(LINT_CODES)
     seen = {line.split()[0] for _, expected in CASES.values() for line in expected}
     elsewhere = {"EP118", "EP119"}  # test_spec_pairs.py
-    assert seen | {"EP106", "EP107", "EP108", "EP109"} | elsewhere == set(LINT_CODES)
+    versions = {entry["code"] for entry in entries()}
+    assert seen | versions | {"EP122"} | elsewhere == set(LINT_CODES)

@@ -33,6 +33,7 @@ def test_every_keyword(tmp_path: Path) -> None:
         agent=Path("/agent"),
         known_hosts=(Path("/u1"), Path("/u2"), Path("/g")),
         connect_timeout=3,
+        dial_timeout=3,
         keepalive=7,
     )
 

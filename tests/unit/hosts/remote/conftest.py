@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from etcdplan.apply.holder import Holder
-from etcdplan.apply.lock import LockRecord
+from etcdplan.apply.lock_file import LockRecord
 from etcdplan.errors import EtcdplanError
 from etcdplan.hosts.ports import Claim, EtcdReport
 from etcdplan.hosts.remote.host import RemoteHost
 from etcdplan.hosts.remote.layout import Layout
+from etcdplan.model.facts import ABSENT, Fact
+from etcdplan.model.machine import Figures
 from tests.support.local_shell import LocalShell
 
 TOKEN = 3
@@ -33,6 +35,9 @@ class Members:
 
     def ask(self, client_url: str, *, timeout: float) -> EtcdReport | None:
         return None
+
+    def measure(self, client_url: str, *, timeout: float) -> Fact[Figures]:
+        return ABSENT
 
     def at(self, client_url: str) -> Any:
         return self

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -28,7 +29,17 @@ def test_an_empty_host(bench: Bench) -> None:
     assert [fact.get() for fact in facts] == [None] * 5
     assert (report.leafs, report.api_servers) == ({}, {})
     assert report.free_bytes is not None and report.free_bytes > 0
-    assert report.clock_ahead is not None and abs(report.clock_ahead) < 1
+    machine = report.machine
+    assert machine.clock_ahead.get() == 0
+    assert machine.memory.get() == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert (machine.processors.get() or 0) > 0
+    volume, usage = machine.data.get(), shutil.disk_usage(bench.root)
+    assert volume is not None
+    assert (volume.directory, volume.size) == ("/var/lib/etcd", usage.total)
+    assert volume.free == report.free_bytes
+    assert volume.file_system
+    assert machine.log.get() is None
+    assert machine.listening.is_unknown
     assert report.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 

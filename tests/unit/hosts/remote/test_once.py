@@ -332,12 +332,11 @@ class TestCalls:
     def test_a_controller_that_was_frozen_does_not_call(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        now = time.monotonic
-        at = bench.members.at
+        now, do = time.monotonic, Effects.do
         monkeypatch.setattr(
-            type(bench.members),
-            "at",
-            lambda self, url: monkeypatch.setattr(time, "monotonic", lambda: now() + 17) or at(url),
+            Effects,
+            "do",
+            lambda *call: (do(*call), monkeypatch.setattr(time, "monotonic", lambda: now() + 17)),
         )
         with pytest.raises(HostRefused, match="nothing was called"):
             bench.host.effects.member_promote(bench.claim(), "http://a", 7)
