@@ -8,6 +8,7 @@ EtcdplanError            1   an error; the base of all
 ├── StoppedError         6   stopped or failed at a checkpoint; state known, resumable
 ├── OutcomeUnknownError  7   an effect's outcome could not be determined
 ├── UnobservedError      8   a host or fact that is needed could not be observed
+├── RolledBackError      9   a change did no good and was taken back
 └── UsageError          64   the command line makes no sense, or the plan was not approved
 """
 
@@ -66,6 +67,12 @@ class UnobservedError(EtcdplanError):
     """A host or a fact that is needed could not be observed."""
 
     exit_code = 8
+
+
+class RolledBackError(EtcdplanError):
+    """A change did no good; the host has the former configuration back."""
+
+    exit_code = 9
 
 
 class UsageError(EtcdplanError):

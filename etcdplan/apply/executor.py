@@ -6,20 +6,29 @@ each journalled before it happens; then observation, until what the step is for 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 
 from etcdplan.apply.approved import Approved
 from etcdplan.apply.calls import Call, Caller
 from etcdplan.apply.clock import Clock
+from etcdplan.apply.dead_man import Heartbeats, armed, arms, holds, rolled_back, works
 from etcdplan.apply.events import Event, Note, RunDone, RunStopped, StepDone, StepStarted, StepWaiting
 from etcdplan.apply.journal import Journal
 from etcdplan.apply.lock import Lock
 from etcdplan.apply.ready import LOOK, POLL, look, ready, unsettled
 from etcdplan.diff.target import Target
 from etcdplan.diff.view import View
-from etcdplan.errors import EtcdplanError, OutcomeUnknownError, RefusedError, StoppedError, UnobservedError
-from etcdplan.hosts.ports import Claim, Hosts
-from etcdplan.model.effects import AddLearner, ClusterEffect, Effect, MoveLeader, WriteRecord
+from etcdplan.errors import (
+    EtcdplanError,
+    OutcomeUnknownError,
+    RefusedError,
+    RolledBackError,
+    StoppedError,
+    UnobservedError,
+)
+from etcdplan.hosts.ports import Claim, Fenced, HostEffects, Hosts
+from etcdplan.model.effects import AddLearner, ClusterEffect, Effect, MoveLeader, WriteRecord, WriteSettings
 from etcdplan.model.facts import UnknownFact
 from etcdplan.model.settle import settle
 from etcdplan.model.state import Record, State, host_of
@@ -36,6 +45,9 @@ VANISHED = 15.0
 """Seconds after which an effect that is no longer seen is planned again."""
 ATTEMPTS = 4
 """How often a step may be begun in one run."""
+
+_WORKS_AGAIN = 60.0
+_AFTER_ROLLBACK = "Read its log on the host, correct the spec, then plan again."
 
 _WAIT_FOR = {Reason.UNHEALTHY_CLUSTER, Reason.LEARNER_NOT_READY}
 _SEEN_TO = {Reason.PEER_URL_EXISTS, Reason.MEMBER_ID_EXISTS, Reason.MEMBER_NOT_FOUND, Reason.NOT_A_LEARNER}
@@ -54,17 +66,20 @@ class Executor:
     journal: Journal
     clock: Clock
     tell: Callable[[Event], None]
+    heartbeats: Heartbeats
     stop: Callable[[], bool] = lambda: False
     total: int = 0
     done: int = 0
     _effects: int = 0
     _begun: dict[str, int] = field(default_factory=dict)
+    _written: set[tuple[str, str]] = field(default_factory=set)
+    """Host and unit of the settings that this run has written."""
 
     def run(self, approved: Approved) -> None:
         """Carry the approved plan out to its end.
 
-        Raises `StoppedError`, `StaleError`, `RefusedError`, `UnobservedError`, `OutcomeUnknownError` or `Fenced`; then
-        the run has stopped at a checkpoint, or where the error says, and can be resumed.
+        Raises `StoppedError`, `StaleError`, `RefusedError`, `UnobservedError`, `OutcomeUnknownError`, `RolledBackError`
+        or `Fenced`; then the run has stopped at a checkpoint, or where the error says, and can be resumed.
         """
         began = self.clock.monotonic()
         try:
@@ -72,8 +87,11 @@ class Executor:
             state = self._ready()
             self._remember(state, self._still_known(state))
         except EtcdplanError as error:
-            self._stopped(error.message)
-            raise
+            final = self._taken_back(error)
+            self._stopped(final.message)
+            if final is error:
+                raise
+            raise final from error
         self.journal.run_ended(converged=True)
         self.tell(RunDone(self.done, self.clock.monotonic() - began))
 
@@ -88,6 +106,7 @@ class Executor:
         state = self._ready()
         begun = False
         while True:
+            self._disarm(state)
             plan = unroll(self.target, state)
             # First, for a run that was taken over has nothing to say about what it sees.
             self.lock.check()
@@ -124,12 +143,17 @@ class Executor:
         self.tell(StepStarted(index, self.total, step.id, step.summary()))
         try:
             for effect in step.effects(state):
+                if isinstance(effect, WriteSettings) and arms(state, effect):
+                    self.heartbeats.begin(effect.host)
+                    self._written.add((effect.host, effect.unit))
                 self._effect(planned, effect, state, began)
                 if isinstance(effect, ClusterEffect):
                     state = replace(state, leader=effect.apply(state).leader)
         except OutcomeUnknownError as error:
             self.tell(Note(f"{error.message} Looking at what became of it."))
-        if self._verified(planned, began):
+        seen = self._verified(planned, began)
+        if seen is not None:
+            self._disarm(seen)
             self.journal.step_done(step.id)
             self.done += 1
             self.tell(StepDone(index, self.total, step.id, step.summary(), self.clock.monotonic() - began))
@@ -167,20 +191,21 @@ class Executor:
             raise
         self.journal.effect_result(effect_id, "done")
 
-    def _verified(self, planned: PlannedStep, began: float) -> bool:
-        """Look until the step's target is there; False when its effect went away and it must be planned again."""
+    def _verified(self, planned: PlannedStep, began: float) -> State | None:
+        """Look until the step's target is there; None when its effect went away and it must be planned again."""
         gone_since: float | None = None
         looks_since = self.clock.monotonic()
         while True:
             state = look(self.observe, self.clock, looks_since, self.target.hosts())
+            self._check_not_rolled_back(state)
             missing = _missing(planned.step, state)
             if missing is None:
-                return True
+                return state
             unseen, what = missing
             if unseen:
                 gone_since = gone_since or self.clock.monotonic()
                 if self.clock.monotonic() - gone_since > VANISHED:
-                    return False
+                    return None
             else:
                 gone_since = None
             for address in _failing(planned.step, state):
@@ -227,6 +252,54 @@ class Executor:
             self._step(PlannedStep(step, rule, 0, state, state), state)
             return self._ready()
 
+    def _disarm(self, state: State) -> None:
+        """Let every change be that is seen to do its work."""
+        for address, unit in armed(state):
+            if holds(state, address, unit):
+                self._call(Call(address, "disarm", unit, partial(_disarm, unit)))
+
+    def _check_not_rolled_back(self, state: State) -> None:
+        for (address, unit), why in rolled_back(state).items():
+            if (address, unit) in self._written:
+                raise RolledBackError(
+                    f"{address} took the new settings of {unit} back. {why}", hint=_AFTER_ROLLBACK
+                )
+
+    def _taken_back(self, error: EtcdplanError) -> EtcdplanError:
+        """Roll back what is not seen to work, and return the error to end with."""
+        if isinstance(error, Fenced):
+            return error
+        try:
+            state = self.observe(PATIENCE)
+            self._disarm(state)
+            back = [unit for unit in armed(state) if not holds(state, *unit)]
+            for address, unit in back:
+                self._call(Call(address, "roll-back", unit, partial(_roll_back, unit, error.message)))
+            if not isinstance(error, RolledBackError):
+                self._check_not_rolled_back(state)
+        except RolledBackError as seen:
+            return seen
+        except EtcdplanError as failed:
+            self.tell(Note(f"{failed.message} What is not verified there, its host takes back by itself."))
+            return error
+        if not back:
+            return error
+        what = ", ".join(f"{unit} on {address}" for address, unit in back)
+        well = "works again" if self._work_again(back) else f"does not work yet, after {_WORKS_AGAIN:.0f} s"
+        return RolledBackError(
+            f"{error.message} The former settings were put back, and what runs with them {well}: {what}.",
+            hint=_AFTER_ROLLBACK,
+        )
+
+    def _work_again(self, units: list[tuple[str, str]]) -> bool:
+        began = self.clock.monotonic()
+        while self.clock.monotonic() - began < _WORKS_AGAIN:
+            state = look(self.observe, self.clock, began, self.target.hosts())
+            if all(works(state, *unit) for unit in units):
+                return True
+            self.clock.sleep(POLL)
+        return False
+
     def _everywhere(self, state: State) -> tuple[str, ...]:
         """Return the hosts of the spec's members, of the listed and of the remembered ones: none is forgotten yet."""
         membership = state.membership.value
@@ -270,6 +343,14 @@ class Executor:
             wanted = Record(record.cluster, record.cluster_id, hosts, membership.members)
             if record.hosts != wanted.hosts or _entries(record) != _entries(wanted):
                 yield WriteRecord(address, wanted)
+
+
+def _disarm(unit: str, port: HostEffects, claim: Claim) -> None:
+    port.disarm(claim, unit)
+
+
+def _roll_back(unit: str, why: str, port: HostEffects, claim: Claim) -> None:
+    port.roll_back(claim, unit, why)
 
 
 def _refused(message: str, remedy: str, exit_code: int) -> EtcdplanError:

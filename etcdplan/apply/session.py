@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from etcdplan.apply.approved import Approved, groups_of, what_changed
 from etcdplan.apply.calls import Caller, Hook, Signer
 from etcdplan.apply.clock import Clock, stamp
+from etcdplan.apply.dead_man import Heartbeats, armed
 from etcdplan.apply.events import Event, Note, RunStarted
 from etcdplan.apply.executor import Executor
 from etcdplan.apply.heartbeat import Heartbeat
@@ -71,11 +72,11 @@ class Session:
         if not plan.steps and not plan.refusals and not approved.steps:
             ready(self.observe, self.clock, self.target.hosts())
             return 0
-        with self._locked(state) as lock:
+        with self._locked(state) as (lock, heartbeats):
             state, plan, now = self._planned()
             if now.digest != approved.digest:
                 raise StaleError(f"The plan is stale: {what_changed(approved, now)}.", hint=_AGAIN)
-            return self._run(lock, state, plan, approved.digest, groups_of(approved))
+            return self._run(lock, heartbeats, state, plan, approved.digest, groups_of(approved))
 
     def resume(self) -> int:
         """Finish the run that the hosts remember, and return the number of steps done.
@@ -96,7 +97,7 @@ class Session:
             raise StaleError("The unfinished run was of another spec.", hint=_AGAIN)
         for host, why in run.damaged.items():
             self.tell(Note(f"The journal on {host} is damaged and not used: {why}"))
-        with self._locked(state, run.start.hosts) as lock:
+        with self._locked(state, run.start.hosts) as (lock, heartbeats):
             newest = latest_run(self._stores(state), each=self.each)
             if newest is None or newest.ended or newest.start != run.start:
                 raise StaleError("Another apply came between.", hint=_AGAIN)
@@ -104,7 +105,7 @@ class Session:
             for step in newest.begun:
                 left.reach(step)
             state, plan, _ = self._planned()
-            return self._run(lock, state, plan, run.start.plan_digest, left.groups)
+            return self._run(lock, heartbeats, state, plan, run.start.plan_digest, left.groups)
 
     def _planned(self) -> tuple[State, Plan, PlanDocument]:
         state = self.observe(PATIENCE)
@@ -112,7 +113,13 @@ class Session:
         return state, plan, to_document(plan, self.spec_digest)
 
     def _run(
-        self, lock: Lock, state: State, plan: Plan, digest: str, groups: tuple[tuple[str, ...], ...]
+        self,
+        lock: Lock,
+        heartbeats: Heartbeats,
+        state: State,
+        plan: Plan,
+        digest: str,
+        groups: tuple[tuple[str, ...], ...],
     ) -> int:
         start = RunStart(
             self.target.cluster,
@@ -135,6 +142,7 @@ class Session:
             journal=journal,
             clock=self.clock,
             tell=self.tell,
+            heartbeats=heartbeats,
             stop=self.stop,
             total=len(plan.steps),
         )
@@ -156,8 +164,11 @@ class Session:
         }
 
     @contextmanager
-    def _locked(self, state: State, last_run: tuple[str, ...] = ()) -> Iterator[Lock]:
-        """Hold the lock on a majority of the spec's hosts, of the members' and of those that were remembered."""
+    def _locked(self, state: State, last_run: tuple[str, ...] = ()) -> Iterator[tuple[Lock, Heartbeats]]:
+        """Hold the lock on a majority of the spec's hosts, of the members' and of those that were remembered.
+
+        What another run has left armed is claimed at once, so that it is not taken back under this one.
+        """
         membership = state.membership.value or state.last_seen
         members = {host_of(url) for url in (membership.members if membership else ())}
         remembered = {
@@ -191,7 +202,10 @@ class Session:
                 self.tell(Note(f"Took the lock over from {dead}, which is dead."))
             if self.beat:
                 stack.enter_context(Heartbeat(lock))
-            yield lock
+            heartbeats = stack.enter_context(Heartbeats(self.hosts, lock.token, on=self.beat))
+            for address, _ in armed(state):
+                heartbeats.begin(address)
+            yield lock, heartbeats
 
     def _waiting(self, waiting: Waiting) -> None:
         self.tell(Note(f"Waiting for the lock: {waiting}"))

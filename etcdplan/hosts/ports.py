@@ -17,6 +17,9 @@ from etcdplan.model.state import Data, Settings, Unit
 STATE_DIR = "/var/lib/etcdplan"
 """Where a host keeps its record, the lock, the journal and the claims of effects."""
 
+HEARTBEAT_FILE = "dead-man/heartbeat"
+"""In a `HostStore`: the run's token, a space, and what is new with every beat, for the dead-men of the host."""
+
 STORE_NAME = re.compile(r"[A-Za-z0-9_%][A-Za-z0-9._%-]*(/[A-Za-z0-9_%][A-Za-z0-9._%-]*)*")
 """Names in a `HostStore`."""
 
@@ -193,7 +196,19 @@ class HostEffects(Protocol):
     """
 
     def write_settings(self, claim: Claim, unit: str, settings: Settings) -> None:
-        """Write a unit's settings to its file; for an API server only the `etcd-*` ones are replaced."""
+        """Write a unit's settings to its file; for an API server only the `etcd-*` ones are replaced.
+
+        A systemd host first arms the dead-man of a unit that runs: it puts the former file back and restarts the unit
+        when `HEARTBEAT_FILE` has not changed for 15 s. One that is armed already stays so, with what it keeps.
+        """
+        ...
+
+    def disarm(self, claim: Claim, unit: str) -> None:
+        """Let a unit's new settings be, armed or not."""
+        ...
+
+    def roll_back(self, claim: Claim, unit: str, why: str) -> None:
+        """Do at once what an armed dead-man would do; nothing when it is not armed."""
         ...
 
     def start(self, claim: Claim, unit: str) -> None:

@@ -23,8 +23,9 @@ def dump_state(state: State) -> dict[str, Any]:
         if state.hosts[address].machine == UNMEASURED:
             del host["machine"]
         for unit in (host["etcd"], *host["api_servers"].values()):
-            if not unit["drained"]:
-                del unit["drained"]  # So that older versions read it, too.
+            for name in ("drained", "armed", "rolled_back"):
+                if not unit[name]:
+                    del unit[name]  # So that older versions read it, too.
     return {"format_version": FORMAT_VERSION, "state": saved}
 
 

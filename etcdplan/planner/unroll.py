@@ -85,6 +85,15 @@ class Plan:
             if view.absent_api_host(server.host)
         ]
         notes += [
+            f"On {host.address} a change of {name} was rolled back: {unit.rolled_back}"
+            for host in self.observed.hosts.values()
+            for name, unit in (
+                ("etcd", host.etcd),
+                *((f"API server {n}", u) for n, u in host.api_servers.items()),
+            )
+            if unit.rolled_back
+        ]
+        notes += [
             f"etcd of {step.name} on {step.host} ended again and again; its log says why. It is tried once more."
             for step, before in ((planned.step, planned.before) for planned in self.steps)
             if isinstance(step, RunEtcd) and _gave_up(before.host(step.host))

@@ -56,6 +56,12 @@ class LocalEffects:
             UnitFiles(self._root, unit).write(settings)
             self._supervised(unit).forget_failure()
 
+    def disarm(self, claim: Claim, unit: str) -> None:
+        """Do nothing: a lab has no dead-man."""
+
+    def roll_back(self, claim: Claim, unit: str, why: str) -> None:
+        """Do nothing: a lab has no dead-man."""
+
     def start(self, claim: Claim, unit: str) -> None:
         """Release a held unit and start it with the settings on disk; its ports must be free."""
         with self._claimed(claim, f"start {unit}"):

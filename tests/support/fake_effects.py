@@ -4,13 +4,14 @@ import json
 from typing import TYPE_CHECKING
 
 from etcdplan.hosts.ports import Claim, HostRefused, ProgramFiles
-from etcdplan.model.state import Settings
+from etcdplan.model.state import Settings, steady
 from tests.support import fake_calls
 from tests.support.fake_machine import ETCD_UNIT, RECORD_FILE, FakeMachine, FakePair
 from tests.support.fake_start import end_process, hand_over, start_process
 
 if TYPE_CHECKING:
     from tests.support.fake_ports import FakeHost
+    from tests.support.fake_world import FakeWorld
 
 GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL for a process that does not react."""
@@ -20,6 +21,20 @@ def write_check(machine: FakeMachine) -> None:
     """Raise `HostRefused` when nothing can be written."""
     if machine.full:
         raise HostRefused(f"{machine.address}: no space left on device.")
+
+
+def fire(world: "FakeWorld", machine: FakeMachine, name: str, why: str) -> None:
+    """Do what a dead-man does, if it is armed."""
+    unit = machine.unit(name)
+    if unit.armed is None:
+        return
+    unit.settings, unit.armed, unit.rolled_back = unit.armed, None, why
+    if unit.process is None or unit.process.settings != unit.settings:
+        if unit.process is not None:
+            end_process(world, unit.process, None)
+        unit.failing, unit.tries = False, 0
+        start_process(world, machine, name, by_effect=True)
+    world.react()
 
 
 class FakeEffects:
@@ -39,9 +54,27 @@ class FakeEffects:
                 raise HostRefused(f"These settings of {unit} are not all about etcd.")
             kept = {} if unit == ETCD_UNIT else there.settings or {}
             others = {flag: value for flag, value in kept.items() if not flag.startswith("etcd-")}
-            there.settings = {**others, **settings}
+            new = {**others, **settings}
+            changes = there.settings is not None and steady(new) != steady(there.settings)
+            if self._world.dead_men and there.process is not None and changes:
+                there.armed, there.rolled_back = there.armed or there.settings, ""
+            there.settings = new
 
         self._host.perform("write_settings", act, unit, claim=claim)
+
+    def disarm(self, claim: Claim, unit: str) -> None:
+        """Forget the former settings."""
+
+        def act(machine: FakeMachine) -> None:
+            machine.unit(unit).armed = None
+
+        self._host.perform("disarm", act, unit, claim=claim)
+
+    def roll_back(self, claim: Claim, unit: str, why: str) -> None:
+        """Put the former settings back."""
+        self._host.perform(
+            "roll_back", lambda machine: fire(self._world, machine, unit, why), unit, claim=claim
+        )
 
     def start(self, claim: Claim, unit: str) -> None:
         """Start a unit."""
@@ -65,7 +98,7 @@ class FakeEffects:
         def act(machine: FakeMachine) -> None:
             self._end(machine, unit)
             there = machine.unit(unit)
-            there.held = True
+            there.held, there.armed = True, None
 
         self._host.perform("hold", act, unit, claim=claim)
 
@@ -97,6 +130,7 @@ class FakeEffects:
         def act(machine: FakeMachine) -> None:
             if machine.etcd.process is not None:
                 raise HostRefused(f"etcd runs on the data of {machine.address}.")
+            machine.etcd.armed = None
             if machine.data is not None:
                 machine.aside.append(machine.data)
                 machine.data = None

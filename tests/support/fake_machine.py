@@ -88,6 +88,9 @@ class FakeUnit:
     """Unsuccessful runs since it was last started on purpose."""
     last_exit: int | None = None
     starts: int = 0
+    armed: dict[str, str] | None = None
+    """The former settings, while the dead-man may put them back."""
+    rolled_back: str = ""
 
 
 @dataclass(eq=False)

@@ -108,6 +108,8 @@ class FakeHost:
             unit.held,
             unit.failing,
             unit.drained,
+            unit.armed is not None,
+            unit.rolled_back,
         )
 
     def ask_etcd(self, client_url: str, *, timeout: float) -> EtcdReport | None:

@@ -153,6 +153,8 @@ def main() -> int:
         return 0
     if verb == "start":
         return start(units[0])
+    if verb == "restart":
+        return stop(units[0], 15) or start(units[0])
     if verb == "stop":
         return stop(units[0], 15)
     if verb == "kill":

@@ -12,6 +12,7 @@ from itertools import count
 
 from tests.support import fake_consensus
 from tests.support.clock import VirtualClock
+from tests.support.fake_effects import fire
 from tests.support.fake_etcd import FakeCluster
 from tests.support.fake_machine import ETCD_UNIT, FakeMachine, FakeProcess, split_url
 from tests.support.fake_ports import FakeController, FakeHost
@@ -66,6 +67,8 @@ class FakeWorld:
         """The monitors accept several API servers down at once, as in mode `own`."""
         self.hook_calls: list[tuple[str, ...]] = []
         """What hooks were run with, and the effects on API servers between them."""
+        self.dead_men = False
+        """Hosts take changes back, as systemd hosts do. They do so when `fire_dead_men` says that time is up."""
         self.violations: list[str] = []
         self.effects_log: list[Done] = []
         self.members_added: Counter[str] = Counter()
@@ -135,6 +138,12 @@ class FakeWorld:
             process.stopped = False
             open_sockets(self, process)
             self.react()
+
+    def fire_dead_men(self) -> None:
+        """Let every armed dead-man of a machine that has power find that its controller is gone."""
+        for machine in self.machines.values():
+            for name in machine.units if machine.powered else ():
+                fire(self, machine, name, "its controller gave no sign of life")
 
     def lose_disk(self, address: str) -> None:
         """Take etcd's data away, and the process that ran on it."""

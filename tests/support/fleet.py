@@ -143,7 +143,7 @@ class Fleet:
         """Return what a plan says, on one line."""
         return " ".join(self.run("plan", self.spec, expect=expect).out.replace("│", " ").split())
 
-    def await_status(self, words: str) -> None:
+    def await_status(self, words: str, *, timeout: float = 60) -> None:
         """Wait until `status` says this: after a leader is gone nobody serves for a moment."""
         said: list[Done] = []
 
@@ -151,7 +151,7 @@ class Fleet:
             said.append(self.run("status", self.spec, expect=None))
             return words in said[-1].out
 
-        assert wait_until(says, timeout=60), said[-1]
+        assert wait_until(says, timeout=timeout), said[-1]
 
     def settled(self, members: int) -> None:
         """Check that nothing is left to do, and that all members serve."""

@@ -202,9 +202,12 @@ install_leaf() {
 case $verb in write | install-leaf | trust | record) receive "$1" && shift ;; esac
 claimed "$id" "$token" "$text"
 case $verb in
-write) # SIZE UNIT USER
+write) # SIZE UNIT USER PROGRAM SERVICE: the last two are the dead-man's, if one is to be armed
     if [ -n "$2" ]; then
         user "$2"
+    fi
+    if [ -n "$3" ]; then
+        arm "$1" "$3" "$4"
     fi
     try write
     try ctl daemon-reload
@@ -212,7 +215,16 @@ write) # SIZE UNIT USER
     ;;
 start) start "$@" ;;
 stop) stop "$@" ;;
-hold) hold "$@" ;;
+hold)
+    hold "$@"
+    try disarm "$1"
+    ;;
+disarm) try disarm "$1" ;; # UNIT
+roll-back) # UNIT WHY
+    if [ -e "$dead_man/armed/$1" ]; then
+        fire "$1" "$2"
+    fi
+    ;;
 drained) # API-SERVER YES-OR-NOTHING
     try mkdir -p "$state/drained"
     if [ -n "$2" ]; then
@@ -224,6 +236,7 @@ drained) # API-SERVER YES-OR-NOTHING
     ;;
 set-aside) # UNIT DATA LOG
     is_gone "$1" || refuse "$1 still runs on the data"
+    try disarm "$1"
     try set_aside "$root$2" "${3:+$root$3}"
     ;;
 make-key) # LEAF

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from etcdplan.hosts.ports import Claim, HostRefused, ProgramFiles
+from etcdplan.hosts.remote import dead_man
 from etcdplan.hosts.remote.calls import Calls, EtcdAccess
 from etcdplan.hosts.remote.flag_words import effective, flags_among
 from etcdplan.hosts.remote.inspect import inspect
@@ -18,11 +19,12 @@ from etcdplan.hosts.remote.own_unit import own_unit
 from etcdplan.hosts.remote.ports_in_use import listens, pattern
 from etcdplan.hosts.remote.program import changed_program, install
 from etcdplan.hosts.remote.report import data_dirs
+from etcdplan.hosts.remote.script import readable
 from etcdplan.hosts.remote.service import Service
 from etcdplan.hosts.remote.unit_settings import SYSTEM, changed_files, on_disk
 from etcdplan.hosts.remote.view import View
 from etcdplan.hosts.shell import Shell
-from etcdplan.model.state import ETCD, PROGRAM, Settings, api_server_unit
+from etcdplan.model.state import ETCD, PROGRAM, Settings, api_server_unit, steady
 
 T = TypeVar("T")
 
@@ -46,27 +48,42 @@ class RemoteEffects:
         return Effects(self.shell)
 
     def write_settings(self, claim: Claim, unit: str, settings: Settings) -> None:
-        """Write a unit's settings where the host has them; a host without etcd's unit gets etcdplan's own."""
+        """Write a unit's settings where the host has them; a host without etcd's unit gets etcdplan's own.
 
-        def files(view: View) -> tuple[str, list[str]]:
+        When it runs, a dead-man is armed first, but for what only an empty member reads.
+        """
+
+        def files(view: View) -> tuple[str, list[str], bool]:
             name, service = self._service(view, unit)
             flags = {flag: value for flag, value in settings.items() if flag != PROGRAM}
-            program = settings.get(PROGRAM, "")
+            program, arms = settings.get(PROGRAM, ""), False
             if service is not None:
+                arms = steady(on_disk(service, etcd=unit == ETCD)) != steady(flags)
                 texts: Mapping[str, str] = changed_files(service, flags, etcd=unit == ETCD)
                 if program:
+                    arms |= service.command().program != program
                     texts = changed_program(service, texts, program)
             elif unit == ETCD:
                 own = own_unit(program or self.layout.program, self.layout.user, flags)
                 texts = {f"{SYSTEM}/{name}": own}
             else:
                 raise ValueError("there is no such unit")
-            return name, [_line(view, path, text) for path, text in texts.items()]
+            return name, [_line(view, path, text) for path, text in texts.items()], arms
 
-        name, lines = self._seen(files, f"The settings of {unit} cannot be written")
+        name, lines, arms = self._seen(files, f"The settings of {unit} cannot be written")
         user = self.layout.user if unit == ETCD else ""
         payload = "".join(f"{line}\n" for line in lines).encode()
-        self._once.do(claim, "write", f"write the settings of {unit}", name, user, payload=payload)
+        armed = dead_man.arguments() if arms else ("", "")
+        self._once.do(claim, "write", f"write the settings of {unit}", name, user, *armed, payload=payload)
+
+    def disarm(self, claim: Claim, unit: str) -> None:
+        """Let the new settings of a unit be; its former ones are forgotten."""
+        self._once.do(claim, "disarm", f"keep the settings of {unit}", self._name(unit))
+
+    def roll_back(self, claim: Claim, unit: str, why: str) -> None:
+        """Put a unit's former files back and restart it, if its dead-man is armed; it may still be starting then."""
+        why = f"its controller gave the new settings up: {readable(why.encode())}"
+        self._once.do(claim, "roll-back", f"roll {unit} back", self._name(unit), why)
 
     def start(self, claim: Claim, unit: str) -> None:
         """Release a held unit and start it with the settings on disk; its ports must be free."""

@@ -299,6 +299,17 @@ for mark in "$state/drained"/*; do
         say "drained ${mark##*/}"
     fi
 done
+for record in "$state/dead-man/armed"/*; do
+    if [ -e "$record" ]; then
+        say "armed ${record##*/}"
+    fi
+done
+for record in "$state/dead-man/fired"/*; do
+    if [ -e "$record" ]; then
+        say "fired ${record##*/}"
+        head -c 1024 "$record"
+    fi
+done
 
 for leaf in "$pki"/*/; do
     leaf=${leaf%/} && name=${leaf##*/}

@@ -45,7 +45,8 @@ class Effects:
         """Do it and return the reply; `what` is for people. Raises as `HostEffects` says."""
         sized = (*((size_of(payload),) if payload is not None else ()), *arguments)
         note = json.dumps({"effect": what, "token": claim.token})
-        scripts = ["sessions", "effects"] if verb == "call" else ["effects", script]
+        changes = ["effects", "dead_man", script] if script == "changes" else ["effects", script]
+        scripts = ["sessions", "effects"] if verb == "call" else changes
         try:
             answer = run(
                 self.shell,

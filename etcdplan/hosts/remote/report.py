@@ -72,6 +72,8 @@ class _Facts:
             held=unit in self._view.held,
             failing=failed,
             drained=not etcd and name.removeprefix(api_server_unit("")) in self._view.drained,
+            armed=unit in self._view.armed,
+            rolled_back=self._view.fired.get(unit, ""),
         )
 
     def content(self, path: str) -> bytes | None:

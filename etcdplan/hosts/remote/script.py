@@ -64,9 +64,9 @@ def readable(content: bytes) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def source(name: str) -> str:
-    """Return one script as it is sent, behind what all of them need."""
-    return _source((name,))
+def source(*names: str) -> str:
+    """Return the text of some scripts, for a program that stays on a host."""
+    return _source(names)
 
 
 @cache

@@ -62,6 +62,9 @@ class View:
     held: set[str] = field(default_factory=set)
     drained: set[str] = field(default_factory=set)
     """API servers, by name, whose clients were routed away."""
+    armed: set[str] = field(default_factory=set)
+    fired: dict[str, str] = field(default_factory=dict)
+    """What became of the dead-man of a unit, by unit."""
     leafs: dict[str, tuple[bytes | None, bytes]] = field(default_factory=dict)
     """Certificate and public half of the key, by leaf; either is empty when it cannot be read."""
     names: dict[str, list[str] | None] = field(default_factory=dict)
@@ -181,6 +184,10 @@ def parse(answer: Answer) -> View:
                 view.held.add(rest)
             case "drained":
                 view.drained.add(rest)
+            case "armed":
+                view.armed.add(rest)
+            case "fired":
+                view.fired[rest] = readable(content)
             case "program":
                 if words[1:] == ["etcd"]:
                     view.strays[int(words[0])] = ()
