@@ -58,6 +58,8 @@ class OneHost:
         self.fleet = Fleet(bed, directory)
         self.host, self.number = bed.host(number), number
         self.host.put("/usr/local/bin/etcd", etcd_binaries(VERSION) / "etcd", 0o755)
+        # As a package manager does it: a power cut soon after would leave an empty program.
+        self.host.exec("sync", "-f", "/usr/local/bin/etcd")
         self.host.exec("useradd", "--system", "etcd")
         self.fleet.run("pki", "init", "--plain")
         self.spec()

@@ -53,6 +53,8 @@ class Fleet:
         with Bed(bare=hosts, debian=debian) as bed:
             for host in bed.hosts[:hosts] if etcd else ():
                 host.put("/usr/local/bin/etcd", etcd_binaries(version) / "etcd", 0o755)
+                # As a package manager does it: a power cut soon after would leave an empty program.
+                host.exec("sync", "-f", "/usr/local/bin/etcd")
                 host.exec("useradd", "--system", "etcd")
             fleet = cls(bed, directory)
             fleet.run("pki", "init", "--plain")
