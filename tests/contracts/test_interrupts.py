@@ -72,6 +72,7 @@ def test_hints_name_the_spec() -> None:
         loaded=loaded,
         signer=lambda _: None,
         target=SimpleNamespace(drain=None),
+        archive=None,
         digest="",
         hosts=None,
         observe=None,

@@ -64,15 +64,18 @@ def test_the_second_signal_stops_at_once(lab: Lab) -> None:
 
 def test_a_second_apply_at_once_is_told_who_holds_the_lock(lab: Lab) -> None:
     command, five = scaling(lab)
-    second = lab.run("apply", five, "--auto-approve", expect=4)
-    assert str(command.process.pid) in second.err
-    lab.run("apply", "--resume", five, expect=4)
+    # All at once, so that the first one is not done before the last one asks.
+    second = lab.start("apply", five, "--auto-approve")
+    resume = lab.start("apply", "--resume", five)
+    plan = lab.start("plan", five, "--detailed-exitcode")
+    status = lab.start("status", five, "--json")
+    assert str(command.process.pid) in second.end(expect=4).err
+    resume.end(expect=4)
     # A plan takes no lock.
-    plan = lab.run("plan", five, "--detailed-exitcode", expect=2)
-    assert f"Note: Locked by {getuser()}@" in plan.err
-    status = json.loads(lab.run("status", five, "--json", expect=None).out)
-    assert [(one["pid"], one["process"]) for one in status["locks"]] == [(command.process.pid, "running")]
-    assert status["unfinished_run"]["id"].startswith("00000002-")
+    assert f"Note: Locked by {getuser()}@" in plan.end(expect=2).err
+    seen = json.loads(status.end(expect=None).out)
+    assert [(one["pid"], one["process"]) for one in seen["locks"]] == [(command.process.pid, "running")]
+    assert seen["unfinished_run"]["id"].startswith("00000002-")
     command.end()
     # Effects begin with the fencing token: the founding's and this run's, and no other's.
     assert {Path(effect).name.split("-")[0] for effect in lab.effects()} == {"00000001", "00000002"}

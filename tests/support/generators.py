@@ -13,6 +13,7 @@ from tests.support.model_faults import FAULTS
 from tests.support.model_world import NOW, World, follow
 
 VERSIONS = ("3.4.23", "3.5.29", "3.5.35", "3.6.10", "3.6.16", "3.7.3")
+ARCHIVE = {"archive": "etcd.tar.gz", "sha256": "c0ffee11" * 8}
 BALANCER = "https://lb.example:2379"
 MEMBER_HOSTS = (*(f"10.0.0.{n}" for n in range(1, 9)), "fd00::9", "etcd10.example", "10.0.0.11", "10.0.0.12")
 API_HOSTS = tuple(f"10.0.1.{n}" for n in range(1, 5))
@@ -55,6 +56,7 @@ class Draft:
                         "allowOutage": self.outage,
                         "extraArgs": dict(self.flags),
                         "dataDir": self.data_dir,
+                        "source": ARCHIVE if self.tls and self.outage else None,
                     },
                     "members": [
                         {
@@ -73,7 +75,7 @@ class Draft:
                             for name, host, member in self.api_servers
                         ],
                         "flags": dict(self.api_flags),
-                        # Some of each, without another draw that would change every case there was.
+                        # Some of each, as with `source`, without a draw that would change every case there was.
                         "drain": "balancer" if own and self.outage else None,
                     },
                 },

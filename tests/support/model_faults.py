@@ -9,6 +9,7 @@ from random import Random
 
 from etcdplan.diff.target import Target
 from etcdplan.model.facts import ABSENT, known
+from etcdplan.model.identity import DEFAULT_CLUSTER
 from etcdplan.model.settle import settle
 from etcdplan.model.state import Data, Host, Settings, host_of
 from tests.support import model_by_hand as by_hand
@@ -97,7 +98,7 @@ def founders_data(rng: Random, world: World, target: Target) -> str | None:
         return None
     address = rng.choice(sorted(target.member_hosts))
     host = world.state.hosts[address]
-    data = Data(rng.choice((0xDEAD, target.founding_id)), 0xA1)
+    data = Data(rng.choice((0xDEAD, target.founding_id, DEFAULT_CLUSTER)), 0xA1)
     world.change(address, data=known(data), etcd=replace(host.etcd, process=ABSENT, settings=ABSENT))
     return f"data before the founding {address}"
 

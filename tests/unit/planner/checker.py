@@ -11,6 +11,14 @@ from etcdplan.diff.target import ApiServerTarget, MemberTarget, Target
 from etcdplan.model import effects as e
 from etcdplan.model.state import ETCD, Host, Member, State, host_of
 
+PACKAGED = 0xCDF818194E3A8C32
+"""The cluster of an etcd that is started without a flag, as Debian's package does at its installation."""
+
+
+def packaged(host: Host) -> bool:
+    """Whether a host's data is of a package's own cluster."""
+    return host.data.value is not None and host.data.value.cluster_id == PACKAGED
+
 
 def alive(state: State, member: Member) -> bool:
     """Whether a member's etcd runs on the member's data."""
@@ -99,7 +107,7 @@ class Checker:
             case e.Hold(host=address, unit=unit) if unit == ETCD:
                 if any(alive(before, m) for m in members(before).values() if host_of(m.peer_url) == address):
                     yield f"the member on {address} is alive and is put out of service"
-                if self.founding:
+                if self.founding and not packaged(before.hosts[address]):
                     yield f"etcd on {address} is put out of service in a founding"
             case e.SetDataAside(host=address):
                 yield from self._aside(before, before.hosts[address])
@@ -248,7 +256,7 @@ class Checker:
         data = host.data.value
         if host.etcd.process.value is not None:
             yield f"data on {host.address} is set aside under a running etcd"
-        if self.founding:
+        if self.founding and not packaged(host):
             yield f"data on {host.address} is set aside in a founding"
         if data is None:
             return

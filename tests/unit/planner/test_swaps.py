@@ -234,6 +234,10 @@ HARMLESS = {
         "nothing_unsupported",
         "no_trace_of_another",
     ): "both only refuse; either names something that must be mended",
+    (
+        "no_trace_of_another",
+        "started_by_themselves",
+    ): "the first refuses, and not because of what the second takes out of service",
     ("start_down", "returned"): "the second starts what is down before it re-points anything",
     ("start_members", "room_for_data"): "the second only refuses, and is about members without data",
     (

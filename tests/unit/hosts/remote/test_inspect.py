@@ -1,6 +1,7 @@
 """Looking at a systemd host: in one request, without a trace, and never taking unknown for absent."""
 
 import contextlib
+import getpass
 import os
 import re
 import shutil
@@ -139,7 +140,8 @@ def test_an_etcd_that_nobody_here_has_started(bench: Bench) -> None:
 
 
 def test_a_changed_configuration_file_is_not_what_runs(bench: Bench) -> None:
-    bench.file(UNIT, "[Service]\nExecStart=/usr/local/bin/etcd --config-file=/etc/etcd.yml\n")
+    start = "ExecStart=/usr/local/bin/etcd --config-file=/etc/etcd.yml"
+    bench.file(UNIT, f"[Service]\nUser={getpass.getuser()}\n{start}\n")
     config = bench.file("etc/etcd.yml", "name: a\n")
     os.utime(config, (1, 1))
     bench.host.effects.start(bench.claim(), "etcd")
@@ -154,7 +156,9 @@ def test_a_changed_configuration_file_is_not_what_runs(bench: Bench) -> None:
 
 def test_only_etcds_variables_are_read_of_a_process(bench: Bench) -> None:
     bench.file(
-        UNIT, "[Service]\nEnvironment=ETCD_NAME=a\nEnvironment=SECRET=canary\nExecStart=/usr/local/bin/etcd\n"
+        UNIT,
+        f"[Service]\nUser={getpass.getuser()}\nEnvironment=ETCD_NAME=a\nEnvironment=SECRET=canary\n"
+        "ExecStart=/usr/local/bin/etcd\n",
     )
     bench.host.effects.start(bench.claim(), "etcd")
     answers: list[bytes] = []
