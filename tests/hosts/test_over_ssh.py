@@ -59,6 +59,18 @@ def test_flags_change_one_member_at_a_time_and_survive_a_power_cut(fleet: Fleet)
     fleet.settled(3)
 
 
+def test_all_hosts_lose_power_right_after_the_founding(fleet: Fleet) -> None:
+    """What was done is on disk when it is called done, and comes back by itself."""
+    fleet.write_spec((1, 2, 3))
+    fleet.apply()
+    for number in (1, 2, 3):
+        fleet.host(number).power_cut()
+    for number in (1, 2, 3):
+        fleet.host(number).boot()
+    fleet.await_status("3 of 3 voters serve")
+    fleet.settled(3)
+
+
 def test_looking_changes_nothing(fleet: Fleet) -> None:
     """Neither files, but for those that etcd itself writes, nor units."""
     fleet.write_spec((1, 2, 3))

@@ -64,7 +64,10 @@ start() {
 begin() {
     # The counter of starts, too, begins again.
     ctl reset-failed "$1" 2>/dev/null || :
-    ctl enable --quiet "$1" && ctl start --no-block "$1"
+    ctl enable --quiet "$1" || return
+    # So that it comes back after a power cut, whatever the file system makes of links.
+    sync "$root/etc/systemd/system" "$root/etc/systemd/system"/*.wants 2>/dev/null || :
+    ctl start --no-block "$1"
 }
 
 # Whether a program was there since the start; it may have failed since.
