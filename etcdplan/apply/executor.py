@@ -270,6 +270,12 @@ class Executor:
         if isinstance(error, Fenced):
             return error
         try:
+            self.lock.check()
+        except Fenced as fenced:
+            return fenced  # What it sees, and what is to become of it, is the other one's.
+        except EtcdplanError:
+            pass
+        try:
             state = self.observe(PATIENCE)
             self._disarm(state)
             back = [unit for unit in armed(state) if not holds(state, *unit)]

@@ -65,7 +65,7 @@ def test_the_plan_role_reads_only_what_a_plan_needs(fleet: Fleet) -> None:
         assert b"canary" not in done.stdout and b"root:" not in done.stdout, (arguments, done.stdout)
         return done.stdout
 
-    unit = "inspect etcd.service"
+    unit = "inspect etcd.service 2"
     home = "/home/visitor"
     for words in (
         f"{unit} +/root/secret",
@@ -73,16 +73,19 @@ def test_the_plan_role_reads_only_what_a_plan_needs(fleet: Fleet) -> None:
         f"{unit} +/etc/shadow",
         f"{unit} {home}/x",
         f"{unit} +/etc/default/../shadow",
-        "inspect ../../shadow",
-        "inspect -H",
+        "inspect ../../shadow 2",
+        "inspect -H 2",
+        "inspect etcd.service x",
+        f"{unit} =/root/secret",
+        f"{unit} @/root/secret",
         "read ../../../etc/shadow",
         "names ../../../root",
     ):
         asks(*words.split())
-    asks("inspect", "etcd.service", "'+/tmp/x\n/etc/shadow'")
+    asks("inspect", "etcd.service", "2", "'+/tmp/x\n/etc/shadow'")
     for words in ("write x 0", "append x 0", "replace x 0 - 1", "start etcd", ""):
         assert b"nonce done" not in asks(*words.split())
-    assert b"/etc/debian_version" in asks("inspect", "etcd.service", "+/etc/debian_version")
+    assert b"/etc/debian_version" in asks("inspect", "etcd.service", "2", "+/etc/debian_version")
 
 
 def test_a_right_that_is_taken_away_in_the_middle_stops_the_run(fleet: Fleet) -> None:

@@ -42,7 +42,7 @@ def test_a_real_etcd_tells_its_latencies(version: str, tmp_path: Path) -> None:
         assert figures.database is not None and figures.database >= 16384
         assert figures.round_trip is None
         status = cluster.processes["m1"].status()
-        assert status is not None and status.db_size == figures.database
+        assert status is not None and status.db_size >= figures.database, "it may grow meanwhile"
         stranger = tls.credentials(tls.authority(), trust=ca)
         assert measure(url, stranger, timeout=20).is_unknown
         other = tls.credentials(ca, trust=tls.authority())

@@ -13,7 +13,7 @@ from tests.support.sshd import Runner, Sshd
 pytestmark = [pytest.mark.bed, pytest.mark.timeout(120)]
 
 
-@pytest.mark.parametrize("limit", [1, 2])
+@pytest.mark.parametrize("limit", [2, 3])
 def test_with_fewer_sessions_commands_take_turns(tmp_path: Path, limit: int) -> None:
     server = Sshd(tmp_path / "sshd", extra=f"MaxSessions {limit}").start()
     try:
