@@ -1,8 +1,6 @@
 """Real kube-apiservers beside a member that fails: re-pointed one at a time, each ready before the next."""
 
 import ssl
-import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from etcdplan.hosts.supervisor import SupervisedUnit
 from etcdplan.hosts.unit_files import UnitFiles
 from tests.support import real_outcome
 from tests.support.cli import Lab
+from tests.support.watching import watched
 
 pytestmark = [pytest.mark.host, pytest.mark.timeout(600)]
 
@@ -37,14 +36,12 @@ def running(lab: Lab, name: str) -> ProcessId | None:
 
 
 @contextmanager
-def watched(lab: Lab) -> Iterator[list[frozenset[str]]]:
+def watched_api_servers(lab: Lab) -> Iterator[list[frozenset[str]]]:
     """Note all the while which API servers do not run, or have not been ready since they were started.
 
     Each combination once in a row. One that has been ready, as all that run have been when this begins, may be late
     with an answer on a busy machine.
     """
-    seen: list[frozenset[str]] = []
-    stop = threading.Event()
     once_ready = {name: running(lab, name) for name in SERVERS}
 
     def away_now(name: str) -> bool:
@@ -53,20 +50,8 @@ def watched(lab: Lab) -> Iterator[list[frozenset[str]]]:
             once_ready[name] = process
         return process is None or once_ready.get(name) != process
 
-    def watch() -> None:
-        while not stop.is_set():
-            away = frozenset(filter(away_now, SERVERS))
-            if seen[-1:] != [away]:
-                seen.append(away)
-            time.sleep(0.05)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with watched(SERVERS, away_now, every=0.05) as seen:
         yield seen
-    finally:
-        stop.set()
-        thread.join(10)
 
 
 def endpoints(lab: Lab, name: str) -> set[str]:
@@ -94,7 +79,7 @@ def test_a_member_fails_beside_api_servers_that_know_all_members(lab: Lab) -> No
     before = starts(lab)
     spec = lab.variant(members={"member1": 1, "member4": 4, "member3": 3})
     lab.break_("member2", "host")
-    with watched(lab) as away, lab.writers(1, 3) as writers:
+    with watched_api_servers(lab) as away, lab.writers(1, 3) as writers:
         lab.apply(spec)
         assert writers.stop().acknowledged > 0
         assert writers.lost() == 0
@@ -126,7 +111,7 @@ def test_a_member_fails_beside_api_servers_with_a_member_each(lab: Lab) -> None:
     }
     before = starts(lab)
     lab.break_("member2")
-    with watched(lab) as away, lab.writers(1, 3) as writers:
+    with watched_api_servers(lab) as away, lab.writers(1, 3) as writers:
         lab.apply(own)
         assert writers.stop().acknowledged > 0
         assert writers.lost() == 0

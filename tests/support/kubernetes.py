@@ -30,6 +30,7 @@ from cryptography.x509.oid import NameOID
 
 from etcdplan.lab.apiserver_binary import kube_apiserver
 from tests.bed.host import Host
+from tests.support.watching import watched
 
 PORT = 6443
 PKI = "/etc/kubernetes/pki"
@@ -180,24 +181,9 @@ class ControlPlane:
     @contextmanager
     def watched(self) -> Iterator[list[frozenset[str]]]:
         """Note all the while which API servers have no process, each combination once in a row."""
-        seen: list[frozenset[str]] = []
-        stop = threading.Event()
-
-        def watch() -> None:
-            while not stop.is_set():
-                away = frozenset(name for name in self.servers if not self._listens(name))
-                if seen[-1:] != [away]:
-                    seen.append(away)
-                stop.wait(0.2)
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
+        with watched(self.servers, lambda name: not self._listens(name), every=0.2) as seen:
             yield seen
-        finally:
-            stop.set()
-            thread.join(30)
-            assert max(map(len, seen)) <= 1, f"more than one at a time: {seen}"
+        assert max(map(len, seen)) <= 1, f"more than one at a time: {seen}"
 
     def _listens(self, name: str) -> bool:
         try:
