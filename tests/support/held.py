@@ -115,8 +115,8 @@ def _main() -> int:
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(sys.argv.pop(1))
     asks = _Asks(connection)
-    real.from_environment = lambda: asks  # type: ignore[attr-defined]
-    session.acquire = asks.before("lock", session.acquire)  # type: ignore[attr-defined]
+    vars(real)["from_environment"] = lambda: asks
+    vars(session)["acquire"] = asks.before("lock", vars(session)["acquire"])
     Journal.run_ended = asks.before("end", Journal.run_ended)  # type: ignore[method-assign]
     return program.main()
 

@@ -1,18 +1,20 @@
 """What can befall a host, or a run, from outside. Each function strikes and returns what undoes it."""
 
+import json
 import os
 import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 from etcdplan.hosts.processes import wait_until
+from etcdplan.lab.binaries import etcd_binaries
 from tests.bed import DEPLOY
 from tests.bed.host import Host
-from tests.support.fleet import Done, Fleet
+from tests.support.fleet import VERSION, Done, Fleet
 from tests.support.held import Held
 
 Undo = Callable[[], object]
@@ -32,8 +34,17 @@ exec /bin/sync "$@"
 """
 
 
+def _put(path: str, content: str) -> str:
+    return f"mkdir -p {path.rpartition('/')[0]}; printf %s {shlex.quote(content)} >{path}"
+
+
 def nothing() -> None:
     """What cannot be undone, or heals by itself."""
+
+
+def no_strike(*_: object) -> Undo:
+    """What is wrong was so from the beginning."""
+    return nothing
 
 
 def by_shell(strike: str, undo: str = ":") -> Strike:
@@ -81,16 +92,12 @@ def cut_off(fleet: Fleet, host: Host, _: Held) -> Undo:
     return host.heal
 
 
-def partition(*others: int) -> Strike:
-    """Nothing passes between the host and these; the controller reaches all."""
-
-    def strike(fleet: Fleet, host: Host, _: Held) -> Undo:
-        for number in others:
-            if number != host.number:
-                host.cut_from(fleet.host(number))
-        return host.heal
-
-    return strike
+def partition(fleet: Fleet, host: Host, _: Held) -> Undo:
+    """Nothing passes between the host and all others; the controller reaches it."""
+    for other in fleet.bed.hosts:
+        if other.number != host.number:
+            host.cut_from(other)
+    return host.heal
 
 
 # The host
@@ -142,14 +149,23 @@ def immutable(path: str) -> Strike:
     return by_shell(f"chattr +i {path}", f"chattr -i {path}")
 
 
-def unit_without_room_in_time(unit: str, seconds: int = 2) -> Strike:
+def slow_start(unit: str) -> Strike:
     """The unit's start takes longer than systemd allows it."""
     drop_in = f"{_SYSTEM}/{unit}.d/99-slow.conf"
-    text = f"[Service]\nTimeoutStartSec={seconds}\nExecStartPre=/bin/sleep 60\n"
+    text = "[Service]\nTimeoutStartSec=2\nExecStartPre=/bin/sleep 60\n"
     return by_shell(
-        f"mkdir -p {drop_in.rpartition('/')[0]}; printf %s {shlex.quote(text)} >{drop_in}; systemctl daemon-reload",
-        f"rm {drop_in}; systemctl daemon-reload",
+        f"{_put(drop_in, text)}; systemctl daemon-reload", f"rm {drop_in}; systemctl daemon-reload"
     )
+
+
+def other_etcd(_: Fleet, host: Host, __: Held) -> Undo:
+    """Another etcd runs on the host, with data and ports of its own."""
+    ports = "--listen-client-urls=http://127.0.0.1:12379 --advertise-client-urls=http://127.0.0.1:12379"
+    peers = "--listen-peer-urls=http://127.0.0.1:12380 --initial-advertise-peer-urls=http://127.0.0.1:12380"
+    cluster = "--initial-cluster=other=http://127.0.0.1:12380 --name=other --data-dir=/srv/other"
+    command = f"/usr/local/bin/etcd {ports} {peers} {cluster}".split()
+    host.exec("systemd-run", "--unit=other-etcd", *command)
+    return lambda: host.exec("systemctl", "stop", "other-etcd")
 
 
 # Rights
@@ -162,7 +178,7 @@ no_login = both(by_shell(f"mv {_LOGIN} {_LOGIN}.away", f"mv {_LOGIN}.away {_LOGI
 def login_shell(text: str) -> Strike:
     """The user has another login shell, in the connection that comes next."""
     there = "/usr/local/bin/odd-shell"
-    put = f"printf %s {shlex.quote(text)} >{there}; chmod 755 {there}; usermod -s {there} {DEPLOY}"
+    put = f"{_put(there, text)}; chmod 755 {there}; usermod -s {there} {DEPLOY}"
     return both(by_shell(put, f"usermod -s /bin/sh {DEPLOY}"), reset)
 
 
@@ -171,23 +187,58 @@ def login_shell(text: str) -> Strike:
 
 def second_apply(fleet: Fleet, _: Host, __: Held) -> Undo:
     """Somebody on another machine, and somebody on this one, apply the same now: both are sent away."""
-    away: list[Done] = []
-    for other in (fleet, replace(fleet, command=(*ELSEWHERE, *fleet.command), runners=fleet.runners + 100)):
-        away.append(other.apply(expect=None))
+    elsewhere = replace(fleet, command=(*ELSEWHERE, *fleet.command), runners=fleet.runners + 100)
+    away: list[Done] = [other.apply(expect=None) for other in (fleet, elsewhere)]
     assert all(done.code == 4 and "is locked by" in done.err for done in away), away
     return nothing
 
 
 def write(path: str, content: str) -> Strike:
     """A file has this content."""
-    return by_shell(f"mkdir -p {path.rpartition('/')[0]}; printf %s {shlex.quote(content)} >{path}")
+    return by_shell(_put(path, content))
 
 
-def on_hosts(strike: Strike, *numbers: int) -> Strike:
-    """Strike at these hosts, whatever the run does."""
-    return lambda fleet, _, run: both(*(lambda f, __, r, n=n: strike(f, f.host(n), r) for n in numbers))(
-        fleet, fleet.host(numbers[0]), run
-    )
+_FORGED = f"{STATE}/journal/99999999-forged.jsonl"
+forged_journal = write(_FORGED, '{"seq": 0} \033[2J is no journal\n')
+
+
+def forged_journals(fleet: Fleet, host: Host, run: Held) -> Undo:
+    """No host has a journal that can be trusted, and the run is gone: whoever resumes is sent away."""
+    kill(fleet, host, run)
+    for one in fleet.bed.hosts:
+        forged_journal(fleet, one, run)
+    done = fleet.resume(expect=None)
+    assert done.code == 1 and "No copy of the newest journal is valid" in done.err, done
+    assert "\033" not in done.err, done
+    return lambda: [one.exec("rm", _FORGED) for one in fleet.bed.hosts]
+
+
+def by_hand(verb: str) -> Strike:
+    """Somebody who knows of no etcdplan does this to the member on the host, through another one."""
+
+    def strike(fleet: Fleet, host: Host, _: Held) -> Undo:
+        others = [other for other in fleet.bed.hosts if other.number != host.number]
+        through = [
+            other for other in others if other.exec("pgrep", "-x", "etcd", check=False).returncode == 0
+        ]
+        listed = json.loads(etcdctl(fleet, through[:1], "member", "list", "--write-out=json"))["members"]
+        url = f"https://{host.address}:2380"
+        number = next(member["ID"] for member in listed if member["peerURLs"] == [url])
+        etcdctl(fleet, through[:1], "member", verb, f"{number:x}")
+        return nothing
+
+    return strike
+
+
+def etcdctl(fleet: Fleet, hosts: Iterable[Host], *arguments: str) -> str:
+    """Run etcdctl with these endpoints and return what it prints."""
+    pki = fleet.directory / "pki"
+    endpoints = ",".join(f"https://{host.address}:2379" for host in hosts)
+    trust = (f"--cacert={pki}/etcd-ca.crt", f"--cert={pki}/operator.crt", f"--key={pki}/operator.key")
+    command = [f"{etcd_binaries(VERSION)}/etcdctl", f"--endpoints={endpoints}", *trust, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done
+    return done.stdout
 
 
 # The run
@@ -210,4 +261,3 @@ def freeze(seconds: float = 60) -> Strike:
         return nothing
 
     return strike
-

@@ -1,25 +1,32 @@
-"""Trials on a cluster of three systemd hosts and a spare one: a change, a fault at a named step, and what became of it."""
+"""Trials on three systemd hosts and a spare one: a change, a fault at a named step, and what became of both."""
 
 import json
-import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from etcdplan.hosts.processes import wait_until
-from etcdplan.lab.binaries import etcd_binaries
 from etcdplan.lab.writers import TlsFiles, WriteReport, Writers
+from tests.bed import wrong_clock
 from tests.bed.host import Host
-from tests.support.fleet import VERSION, Done, Fleet
+from tests.support.fleet import Done, Fleet
 from tests.support.held import Held
 from tests.support.kubernetes import UNIT, ControlPlane
-from tests.support.strikes import STATE, Strike, in_the_middle
+from tests.support.strikes import STATE, Strike, etcdctl, in_the_middle
 
 SETTINGS, REPLACEMENT, CERTIFICATES = "settings", "replacement", "certificates"
 """The changes: of a flag on all members, one after the other; of a member for one on the spare host; of all pairs."""
-THERE, SPARE, LEAVING, LEADER, FOLLOWER, SERVER = "there", "joining", "leaving", "leader", "follower", "API server"
+THERE, SPARE, LEAVING, LEADER, FOLLOWER, SERVER = (
+    "there",
+    "joining",
+    "leaving",
+    "leader",
+    "follower",
+    "API server",
+)
 """The hosts: the one that the step is about, the new member's, the one that leaves, and so on."""
 ENDED = 1e9
 """Undone when the run has ended, not earlier."""
@@ -29,10 +36,11 @@ ENDED = 1e9
 class Case:
     """A fault of the matrix at one of its steps, as `docs/evidence/host-faults.md` shows it.
 
-    `at` are words that a boundary of the run contains (`tests.support.held`), `on` is the host that is struck, and
+    `at` are words of a boundary of the run (`tests.support.held`), `on` is the host that is struck, and
     `undone` says how many seconds later all is well again. With `middle` the run is not held: the host is struck while
     a command of that effect runs there. `codes` are the exit codes that the run may end with; unless it converged, it
-    is resumed (or, where nothing was begun, `again`: applied), once. `says` is part of what the run must say.
+    is resumed (or, where nothing was begun, `again`: applied), once. `says` is part of what the run must say; `clock`
+    is by how much the run's clock is wrong.
     """
 
     fault: str
@@ -47,12 +55,16 @@ class Case:
     says: str = ""
     middle: bool = False
     again: bool = False
-    environment: Mapping[str, str] = field(default_factory=dict)
+    clock: str = ""
 
     @property
     def name(self) -> str:
         """How it is named on the command line."""
-        return f"{self.fault}-{self.step}-{self.what.replace(' ', '-')}"
+        return f"{self.fault}-{self.step}"
+
+    def is_at(self, boundary: str) -> bool:
+        """Whether this is where the fault strikes."""
+        return set(self.at.split()) <= set(boundary.replace("/", " ").split())
 
 
 @dataclass
@@ -134,8 +146,9 @@ class Trials:
             return next(host for host in self.fleet.bed.hosts if host.address in boundary.split())
         if case.on in (LEADER, FOLLOWER):
             leads = self.leader()
-            others = [number for number in (*self.members, leaving) if number != leads]
-            return self.fleet.host(leads if case.on == LEADER else others[0])
+            others = [self.fleet.host(number) for number in (*self.members, leaving) if number != leads]
+            others = [host for host in others if host.address not in boundary.split()]
+            return self.fleet.host(leads) if case.on == LEADER else others[0]
         joining = self.members[-1]
         return self.fleet.host({SPARE: joining, LEAVING: leaving, SERVER: 5}[case.on])
 
@@ -163,8 +176,9 @@ class Trials:
 
     def _run(self, trial: Trial, leaving: int) -> None:
         case, fleet, began = trial.case, self.fleet, time.monotonic()
-        with Held(fleet, "apply", fleet.spec, "--auto-approve", **case.environment) as run:
-            boundary = run.until(lambda boundary: case.at in boundary)
+        clock = wrong_clock(case.clock) if case.clock else {}
+        with Held(fleet, "apply", fleet.spec, "--auto-approve", **clock) as run:
+            boundary = run.until(case.is_at)
             host = self._struck(case, boundary, leaving)
             if case.middle:
                 with in_the_middle(host) as is_there:
@@ -182,7 +196,9 @@ class Trials:
             if case.undone >= ENDED:
                 undo()
         assert trial.first.code in case.codes, f"exit code {trial.first}"
-        assert case.says in " ".join(trial.first.err.replace("│", " ").split()), f"does not say so: {trial.first}"
+        said = " ".join(trial.first.err.replace("│", " ").split())
+        assert case.says in said, f"it does not say {case.says!r}: {trial.first}"
+        assert "\033" not in said, f"it moves the cursor: {trial.first}"
         if trial.first.code != 0:
             began = time.monotonic()
             trial.then = fleet.apply(expect=None) if case.again else fleet.resume(expect=None)
@@ -199,19 +215,10 @@ class Trials:
 
     def _hashes(self) -> list[int]:
         """Return the hash of all keys on each member, at one revision."""
-        newest = min(one["Status"]["header"]["revision"] for one in self._etcdctl("status"))
-        return [one["HashKV"]["hash"] for one in self._etcdctl("hashkv", f"--rev={newest}")]
+        hosts = [self.fleet.host(number) for number in self.members]
 
-    def _etcdctl(self, *arguments: str) -> list[dict[str, dict[str, int]]]:
-        pki = self.fleet.directory / "pki"
-        trust = [f"--cacert={pki}/etcd-ca.crt", f"--cert={pki}/operator.crt", f"--key={pki}/operator.key"]
-        command = [etcd_binaries(VERSION) / "etcdctl", f"--endpoints={','.join(self._urls())}", *trust]
-        done = subprocess.run(
-            [*command, "endpoint", *arguments, "--write-out=json"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-        found: list[dict[str, dict[str, int]]] = json.loads(done.stdout)
-        return found
+        def ask(*arguments: str) -> Any:
+            return json.loads(etcdctl(self.fleet, hosts, "endpoint", *arguments, "--write-out=json"))
+
+        revision = min(one["Status"]["header"]["revision"] for one in ask("status"))
+        return [one["HashKV"]["hash"] for one in ask("hashkv", f"--rev={revision}")]

@@ -38,7 +38,7 @@ def inspect(
             # It was read somewhere in between.
             return conclude(view), max(view.now - after, 0) + min(view.now - before, 0)
         except NotLookedAt as missing:
-            more.append(missing.argument)
+            more += [missing.argument] if missing.argument else []
         except ValueError as error:
             raise HostUnreachable(
                 f"Host {shell.address} gave an answer that makes no sense: {error}."

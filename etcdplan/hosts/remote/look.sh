@@ -343,7 +343,9 @@ for stat in "$root"/proc/[0-9]*/stat; do
     read -r line 2>/dev/null <"$stat" || continue
     case $line in *' (etcd) '* | *' (kube-apiserver) '*)
         name=${line#*(} pid=${line%% *}
-        say "program $pid ${name%%)*}"
+        # shellcheck disable=SC2086 # fields
+        start=$(unset IFS && set -f && set -- ${line##*")"} && echo "${20}")
+        say "program $pid $start ${name%%)*}"
         say "cmdline $pid"
         cat "$root/proc/$pid/cmdline"
         ;;

@@ -11,7 +11,7 @@ from etcdplan.hosts.remote.flag_words import effective, flags_among
 from etcdplan.hosts.remote.layout import Layout
 from etcdplan.hosts.remote.program import installed
 from etcdplan.hosts.remote.unit_settings import about_etcd, etcd_settings, on_disk
-from etcdplan.hosts.remote.view import Program, View
+from etcdplan.hosts.remote.view import NotLookedAt, Program, View
 from etcdplan.model.facts import Fact, unknown
 from etcdplan.model.machine import Machine, Volume
 from etcdplan.model.state import PROGRAM, Data, Process, Settings, Unit, api_server_unit
@@ -189,6 +189,8 @@ class _Facts:
             except ValueError:
                 theirs = None
             if not ours or theirs is None or theirs.rstrip("/") == ours:
+                if pid in self._view.newcomers:
+                    raise NotLookedAt
                 raise ValueError(
                     f"an etcd runs as process {pid} that {self._layout.etcd_unit} has not started"
                 )

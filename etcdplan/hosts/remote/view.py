@@ -15,9 +15,9 @@ _TICKS = 100
 
 
 class NotLookedAt(Exception):
-    """A file or directory is needed that nobody asked for; `argument` asks for it."""
+    """A file or directory is needed that nobody asked for; `argument` asks for it. Without one: look once more."""
 
-    def __init__(self, argument: str) -> None:
+    def __init__(self, argument: str = "") -> None:
         super().__init__(argument)
         self.argument = argument
 
@@ -59,6 +59,8 @@ class View:
     programs: dict[str, Program] = field(default_factory=dict)
     strays: dict[int, tuple[str, ...]] = field(default_factory=dict)
     """Arguments of etcds that the unit has not started."""
+    newcomers: set[int] = field(default_factory=set)
+    """Those among them that came during the look: the unit may have started them after it was asked."""
     held: set[str] = field(default_factory=set)
     drained: set[str] = field(default_factory=set)
     """API servers, by name, whose clients were routed away."""
@@ -129,6 +131,7 @@ def parse(answer: Answer) -> View:
     sections: dict[tuple[str, str], bytes] = {}
     started: dict[str, tuple[int, str, int, str]] = {}
     ready: dict[str, str] = {}
+    strays: dict[int, int] = {}
     for line, content in answer.parts:
         kind, _, rest = line.partition(" ")
         words = rest.split(" ")
@@ -189,8 +192,8 @@ def parse(answer: Answer) -> View:
             case "fired":
                 view.fired[rest] = readable(content)
             case "program":
-                if words[1:] == ["etcd"]:
-                    view.strays[int(words[0])] = ()
+                if words[2:] == ["etcd"]:
+                    strays[int(words[0])] = int(words[1])
             case _:
                 raise ValueError(f"it has a line about {readable(kind.encode())!r}")
     for (_, name), key in ((known, part) for known, part in sections.items() if known[0] == "public-key"):
@@ -206,9 +209,10 @@ def parse(answer: Answer) -> View:
     ours = {program.pid for program in view.programs.values()}
     view.strays = {
         pid: tuple(_strings(sections.get(("cmdline", str(pid)), b"")))
-        for pid in view.strays
+        for pid in strays
         if pid not in ours
     }
+    view.newcomers = {pid for pid in view.strays if strays[pid] / _TICKS > view.uptime}
     return view
 
 

@@ -10,12 +10,14 @@ import ssl
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from etcdplan.hosts.ports import HostUnreachable
 from etcdplan.hosts.remote.host import RemoteHost
 from etcdplan.hosts.remote.layout import Layout
+from etcdplan.hosts.shell import Completed
 from etcdplan.model.state import Data
 from tests.unit.hosts.remote.conftest import SETTINGS, Bench
 from tests.unit.hosts.remote.units import DEBIAN
@@ -137,6 +139,27 @@ def test_an_etcd_that_nobody_here_has_started(bench: Bench) -> None:
         fact = bench.etcd().process
         assert fact.is_unknown
         assert "process 4242" in (fact.why or "")
+
+
+def test_an_etcd_that_came_during_the_look_is_looked_at_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The unit may have started it after systemd was asked: a host that boots is not a riddle."""
+    bench.host.effects.write_settings(bench.claim(), "etcd", SETTINGS)
+    place = bench.root / "proc/4242"
+    place.mkdir()
+    (place / "stat").write_text("4242 (etcd) S " + " ".join(["0"] * 18 + [f"{10**12}"] + ["0"] * 29) + "\n")
+    (place / "cmdline").write_bytes(b"etcd\0")
+    run, looks = bench.shell.run, []
+
+    def once(*args: Any, **kwargs: Any) -> Completed:
+        looks.append(run(*args, **kwargs))
+        shutil.rmtree(place, ignore_errors=True)
+        return looks[-1]
+
+    monkeypatch.setattr(bench.shell, "run", once)
+    assert bench.etcd().process.get() is None
+    assert len(looks) == 2
 
 
 def test_a_changed_configuration_file_is_not_what_runs(bench: Bench) -> None:
