@@ -46,8 +46,10 @@ class RunView:
 def latest_run(stores: Mapping[str, HostStore], *, each: Each = in_turn) -> RunView | None:
     """Return the newest run that a reachable host remembers, from its longest valid copy.
 
-    Raises `JournalDamaged` when no copy of it is valid.
+    One of which no copy is valid is passed over when less than a majority of the hosts has it: nothing happens before a
+    majority has the first line, so that is no run, but damage or a forgery there. Else raises `JournalDamaged`.
     """
+    passed_over: dict[str, str] = {}
     names = dict(zip(stores, each(_names, stores.values()), strict=True))
     for name in sorted({name for found in names.values() for name in found}, key=_age, reverse=True):
         holders = [host for host, found in names.items() if name in found]
@@ -63,8 +65,10 @@ def latest_run(stores: Mapping[str, HostStore], *, each: Each = in_turn) -> RunV
             if found is not None and (best is None or len(found[1]) > len(best[1])):
                 best = found
         if best is not None:
-            return RunView(*best, damaged)
-        if damaged:
+            return RunView(*best, passed_over | damaged)
+        if 2 * len(damaged) < len(stores):
+            passed_over |= {host: f"{name}: {why}" for host, why in damaged.items()}
+        elif damaged:
             raise JournalDamaged(
                 "No copy of the newest journal is valid.\n"
                 + "\n".join(f"{host}, {JOURNAL_DIR}/{name}: {why}" for host, why in damaged.items()),

@@ -208,9 +208,7 @@ def parse(answer: Answer) -> View:
         view.programs[unit] = Program(number, letter, age, executable, argv, environment, status)
     ours = {program.pid for program in view.programs.values()}
     view.strays = {
-        pid: tuple(_strings(sections.get(("cmdline", str(pid)), b"")))
-        for pid in strays
-        if pid not in ours
+        pid: tuple(_strings(sections.get(("cmdline", str(pid)), b""))) for pid in strays if pid not in ours
     }
     view.newcomers = {pid for pid in view.strays if strays[pid] / _TICKS > view.uptime}
     return view

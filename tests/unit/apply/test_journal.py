@@ -316,14 +316,21 @@ def test_the_longest_valid_copy_counts() -> None:
     assert view.damaged == {"h2": "Line 2 of the journal is damaged."}
 
 
-def test_a_run_whose_copies_are_all_damaged_is_not_passed_over() -> None:
+def test_a_run_whose_copies_are_all_damaged_is_passed_over_only_where_no_majority_has_it() -> None:
     stores = hosts()
     start(stores, token=6)
-    start({"h1": stores["h1"]}, token=7)
+    start(stores, token=7)
     name = f"journal/{run_start(7).run}.jsonl"
-    stores["h1"].files[name] = stores["h1"].files[name].replace(b"ops", b"oops")
+    for host in stores.values():
+        host.files[name] = host.files[name].replace(b"ops", b"oops")
+    del stores["h3"].files[name]
     with pytest.raises(JournalDamaged, match=f"h1, {name}: Line 1 "):
         latest_run(stores)
+    del stores["h2"].files[name]
+    view = latest_run(stores)
+    assert view is not None
+    assert view.start.token == 6
+    assert view.damaged == {"h1": f"{run_start(7).run}.jsonl: Line 1 of the journal is damaged."}
 
 
 def test_a_journal_that_does_not_begin_with_its_run_is_damaged() -> None:
