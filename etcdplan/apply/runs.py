@@ -46,13 +46,14 @@ class RunView:
 def latest_run(stores: Mapping[str, HostStore], *, each: Each = in_turn) -> RunView | None:
     """Return the newest run that a reachable host remembers, from its longest valid copy.
 
-    One of which no copy is valid is passed over when less than a majority of the hosts has it: nothing happens before a
-    majority has the first line, so that is no run, but damage or a forgery there. Else raises `JournalDamaged`.
+    One of which no copy is valid is passed over when a majority of the hosts does not have it: nothing happens before a
+    majority has the first line, so that is no run, but damage or a forgery. Else raises `JournalDamaged`.
     """
     passed_over: dict[str, str] = {}
     names = dict(zip(stores, each(_names, stores.values()), strict=True))
-    for name in sorted({name for found in names.values() for name in found}, key=_age, reverse=True):
-        holders = [host for host, found in names.items() if name in found]
+    for name in sorted({name for found in names.values() for name in found or ()}, key=_age, reverse=True):
+        holders = [host for host, found in names.items() if name in (found or ())]
+        without = [host for host, found in names.items() if found is not None and name not in found]
         contents = each(partial(_read, name=name), [stores[host] for host in holders])
         best: tuple[RunStart, tuple[Record, ...]] | None = None
         damaged: dict[str, str] = {}
@@ -66,7 +67,7 @@ def latest_run(stores: Mapping[str, HostStore], *, each: Each = in_turn) -> RunV
                 best = found
         if best is not None:
             return RunView(*best, passed_over | damaged)
-        if 2 * len(damaged) < len(stores):
+        if damaged and 2 * len(without) > len(stores):
             passed_over |= {host: f"{name}: {why}" for host, why in damaged.items()}
         elif damaged:
             raise JournalDamaged(
@@ -82,7 +83,7 @@ def prune(stores: Mapping[str, HostStore], *, keep: int = KEPT_RUNS, each: Each 
 
     def prune_one(store: HostStore) -> None:
         try:
-            old = sorted(_names(store), key=_age, reverse=True)[keep:]
+            old = sorted(_names(store) or (), key=_age, reverse=True)[keep:]
             full = list(takewhile(lambda name: store.read(f"{JOURNAL_DIR}/{name}"), old))
             # The oldest first: then what is empty is always the oldest, and need not be read.
             for name in reversed(full):
@@ -115,11 +116,12 @@ def _parse(content: bytes) -> tuple[RunStart, tuple[Record, ...]] | None:
         raise JournalDamaged("Line 1 of the journal is not the start of a run.") from error
 
 
-def _names(store: HostStore) -> tuple[str, ...]:
+def _names(store: HostStore) -> tuple[str, ...] | None:
+    """Return the names of the journals; None when the host does not say."""
     try:
         return tuple(name for name in store.names(JOURNAL_DIR) if _NAME.fullmatch(name))
     except _SILENT:
-        return ()
+        return None
 
 
 def _read(store: HostStore, name: str) -> bytes | None:
