@@ -31,6 +31,12 @@ THERE, SPARE, LEAVING, LEADER, FOLLOWER, SERVER = (
 ENDED = 1e9
 """Undone when the run has ended, not earlier."""
 
+_EMPTY = (
+    "systemctl disable --quiet --now etcd 2>/dev/null; rm -rf /etc/systemd/system/etcd.service* /etc/etcdplan "
+    f"/var/lib/etcd {STATE}/*; systemctl daemon-reload"
+)
+"""Makes a host one that nobody has had a member on."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -126,6 +132,7 @@ class Trials:
             leaving = self.members.pop()
             self.members.append(self.spare)
             self.spare = leaving
+            self.fleet.host(self.members[-1]).exec("sh", "-c", _EMPTY)
         self.write_spec()
         return leaving
 
