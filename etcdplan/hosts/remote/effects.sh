@@ -28,8 +28,9 @@ claimed() {
     try sync "$effects"
 }
 
+# By cat, which says why it cannot write; dash's own printf says "I/O error" of a full disk.
 write_note() {
-    printf '%s\n' "$1" >>"$claim" && sync "$claim"
+    printf '%s\n' "$1" | cat >>"$claim" && sync "$claim"
 }
 
 # note RESULT [BASE64]: what has happened has happened, whether or not it can be written down.

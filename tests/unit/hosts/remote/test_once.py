@@ -1,6 +1,7 @@
 """Effects happen once each, for the newest token only, whole or not begun, whatever becomes of the connection."""
 
 import base64
+import contextlib
 import json
 import os
 import random
@@ -341,6 +342,31 @@ class TestCalls:
         with pytest.raises(HostRefused, match="nothing was called"):
             bench.host.effects.member_promote(bench.claim(), "http://a", 7)
         assert bench.members.called == []
+
+
+def test_an_effect_that_cannot_be_noted_does_not_happen_and_says_why(bench: Bench) -> None:
+    """On a file system of 64 KiB for root; an ordinary user, who can mount none, is not permitted to write."""
+    place, root = bench.root / "var/lib/etcdplan", os.geteuid() == 0
+    (place / "effects").mkdir(exist_ok=True)
+    if root:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", place], check=True)
+    try:
+        if root:
+            bench.lock(TOKEN)
+            (place / "effects").mkdir()
+            with contextlib.suppress(OSError), (place / "filler").open("wb", buffering=0) as filler:
+                while filler.write(b"x" * 4096):
+                    pass
+        else:
+            (place / "effects").chmod(0o500)
+        with pytest.raises(HostRefused, match="its disk is full" if root else "permission is denied"):
+            bench.host.effects.write_record(bench.claim(), b"{}")
+        assert not (place / "record.json").exists()
+    finally:
+        if root:
+            subprocess.run(["umount", place], check=True)
+        else:
+            (place / "effects").chmod(0o700)
 
 
 def test_notes_are_for_people_and_hold_no_key(bench: Bench) -> None:
