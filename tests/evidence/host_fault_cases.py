@@ -23,7 +23,7 @@ _UNIT = f"{_UNITS}/etcd.service"
 _AWAY = (6, 7, 8)
 """Stopped, outcome unknown, not observable: how a run may end whose host is away, depending on the moment."""
 _ANY = (0, *_AWAY, 9)
-_NOT_BEGUN = {"undone": ENDED, "codes": (3, 5, 8), "again": True}
+_NOT_BEGUN = {"undone": ENDED, "codes": (3, 5, 6, 8), "again": True}
 _SUDO, _KEY = "does not let deploy run commands as root", "host key"
 _BANNER = "#!/bin/sh\nprintf 'Welcome!\\033]0;owned\\007\\033[2J\\n'; echo 'All is logged.' >&2\nexec /bin/sh \"$@\"\n"
 _ESCAPES = "#!/bin/sh\nprintf '\\033]0;owned\\007\\033[2Jno\\n' >&2\nexit 1\n"
@@ -154,8 +154,10 @@ CASES = (
         ("S7", REPLACEMENT, "before member_add", THERE),
         ("S12", REPLACEMENT, "after member_remove", THERE),
         ("S13", SETTINGS, "after stop", THERE),
-        ("S19", SETTINGS, "end", LEADER),
         ("S11", REPLACEMENT, "after stop apiserver", SERVER),
+    ),
+    *_struck(
+        "F15", s.late_apply, "a second apply, which finds nothing to do", ("S19", SETTINGS, "end", LEADER)
     ),
     # Somebody else changes something.
     *_struck(

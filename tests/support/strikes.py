@@ -186,11 +186,22 @@ def login_shell(text: str) -> Strike:
 
 
 def second_apply(fleet: Fleet, _: Host, __: Held) -> Undo:
-    """Somebody on another machine, and somebody on this one, apply the same now: both are sent away."""
-    elsewhere = replace(fleet, command=(*ELSEWHERE, *fleet.command), runners=fleet.runners + 100)
-    away: list[Done] = [other.apply(expect=None) for other in (fleet, elsewhere)]
+    """Somebody on this machine, and somebody on another one, apply the same now: both are sent away."""
+    away = _elsewhere_too(fleet)
     assert all(done.code == 4 and "is locked by" in done.err for done in away), away
     return nothing
+
+
+def late_apply(fleet: Fleet, _: Host, __: Held) -> Undo:
+    """The same when all is done: both find nothing to do, for which they need no lock."""
+    late = _elsewhere_too(fleet)
+    assert all(done.code == 0 and "No changes" in done.out for done in late), late
+    return nothing
+
+
+def _elsewhere_too(fleet: Fleet) -> list[Done]:
+    elsewhere = replace(fleet, command=(*ELSEWHERE, *fleet.command), runners=fleet.runners + 100)
+    return [other.apply(expect=None) for other in (fleet, elsewhere)]
 
 
 def write(path: str, content: str) -> Strike:
