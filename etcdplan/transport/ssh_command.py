@@ -228,8 +228,12 @@ class _Session:
         nor = f", nor is {self._reader[0]} of this version there" if self._reader else ""
         hint = (
             "That user needs a POSIX login shell, and a right to sudo that asks for no password, or one whose"
+            " password the runner knows: 'etcdplan access --sudoers "
         )
-        hint += " password the runner knows: 'etcdplan access --sudoers SPEC' prints it."
+        # What the role plan may run was no answer to this.
+        hint += (
+            "SPEC' prints it." if self._reader else "--role apply SPEC' prints it; the role plan only reads."
+        )
         return HostRefused(
             f"{self._name} does not let {user} run commands as root{nor} (status {status}): "
             f"{lines[-1] if lines else 'no reason given'}",
