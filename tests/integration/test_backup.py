@@ -5,10 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
 from etcdplan.lab.binaries import etcd_binaries
 from etcdplan.pki.keyfile import new_identity, write_identity
+from tests.support.backups import with_backups
 from tests.support.cli import Lab
 
 pytestmark = [pytest.mark.host, pytest.mark.timeout(300)]
@@ -16,33 +16,12 @@ pytestmark = [pytest.mark.host, pytest.mark.timeout(300)]
 VERSIONS = ("3.4.23", "3.5.35", "3.6.16", "3.7.3")
 
 
-def with_backups(lab: Lab, **policy: object) -> Path:
-    """Make keys and return a spec with a backup policy."""
-    home = lab.place.path
-    identity, recipient = new_identity()
-    write_identity(home / "identity", identity)
-    lab.run("backup", "keygen", home / "backup.ed25519")
-    document = yaml.safe_load(lab.spec.read_text())
-    document["spec"]["backup"] = {
-        "destinations": ["backups", "second"],
-        "encryption": {
-            "recipients": [recipient],
-            "signingKey": "backup.ed25519",
-            "trustedKeys": ["backup.ed25519.pub"],
-        },
-        **policy,
-    }
-    path = home / "with-backups.yaml"
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
-    return path
-
-
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_backup_is_taken_proven_and_opened_without_etcdplan(lab: Lab, tmp_path: Path, version: str) -> None:
     lab.up(1, version=version)
     for number in range(20):
         assert lab.etcdctl("put", f"/registry/things/{number}", "{}").returncode == 0
-    spec = with_backups(lab)
+    spec = with_backups(lab.spec)
     opens = ("--age-identity", lab.place.path / "identity", "--etcd-dir", etcd_binaries(version))
     taken = json.loads(lab.run("backup", "run", spec, "--json", *opens).out)
     assert taken["verified"] == "restore"
@@ -97,10 +76,22 @@ def test_a_backup_is_taken_proven_and_opened_without_etcdplan(lab: Lab, tmp_path
     assert checked.returncode == 0, checked
 
 
+def test_an_empty_cluster_and_one_whose_newest_revisions_are_compacted_away(lab: Lab) -> None:
+    lab.up(1)
+    spec = with_backups(lab.spec)
+    opens = ("--age-identity", lab.place.path / "identity")
+    assert json.loads(lab.run("backup", "run", spec, "--json", *opens).out)["trial"]["revision"] == 1
+    lab.etcdctl("put", "/registry/things/1", "{}")
+    lab.etcdctl("del", "/registry/things/1")
+    assert lab.etcdctl("compact", "3", "--physical").returncode == 0
+    trial = json.loads(lab.run("backup", "run", spec, "--json", *opens).out)["trial"]
+    assert (trial["revision"], trial["keys"]) == (3, 0)
+
+
 def test_what_is_missing_or_wrong_is_named_and_nothing_is_left_behind(lab: Lab) -> None:
     lab.up(1)
     lab.etcdctl("put", "/registry/things/1", "no object at all")
-    spec = with_backups(lab)
+    spec = with_backups(lab.spec)
     places = [lab.place.path / name for name in ("backups", "second")]
     opens = ("--age-identity", lab.place.path / "identity")
 
