@@ -54,7 +54,7 @@ class SnapshotReader:
 
     def finish(self) -> Content:
         """Return what was read; raise `BackupError` unless all of it was, and the SHA-256 at its end is right."""
-        if self._size % _PAGE != TRAILER:
+        if self._size <= TRAILER or self._size % _PAGE != TRAILER:
             raise BackupError(
                 f"The snapshot has no SHA-256 at its end ({self._size} bytes), so it may be cut off.",
                 hint="Take it again.",

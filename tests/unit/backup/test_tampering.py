@@ -41,21 +41,28 @@ def test_a_whole_snapshot_is_taken_in_any_pieces(piece: int) -> None:
     assert read_all(data, piece) == Content(len(data), hashlib.sha256(data).hexdigest())
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda data: b"",
-        lambda data: data[:-32],
-        lambda data: data[:-1],
-        lambda data: data[:512],
-        lambda data: data + data[-32:],
-        lambda data: data[:700] + bytes([data[700] ^ 4]) + data[701:],
-        lambda data: data[:-1] + bytes([data[-1] ^ 1]),
-    ],
-)
-def test_a_damaged_snapshot_is_refused(damage: Callable[[bytes], bytes]) -> None:
-    with pytest.raises(BackupError):
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "nothing": lambda _: b"",
+    "only a hash, of nothing": lambda _: hashlib.sha256(b"").digest(),
+    "no hash": lambda data: data[:-32],
+    "cut off": lambda data: data[:-1],
+    "a page": lambda data: data[:512],
+    "two hashes": lambda data: data + data[-32:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_snapshot_without_a_hash_of_its_own_is_refused(damage: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(BackupError, match="has no SHA-256 at its end"):
         read_all(damage(snapshot(4)))
+
+
+@pytest.mark.parametrize("place", [0, 700, -33, -32, -1])
+def test_a_changed_snapshot_is_refused(place: int) -> None:
+    data = bytearray(snapshot(4))
+    data[place] ^= 4
+    with pytest.raises(BackupError, match="is damaged"):
+        read_all(bytes(data))
 
 
 @pytest.fixture(scope="module")
