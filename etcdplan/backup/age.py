@@ -1,14 +1,15 @@
 """Encryption to age v1 files, and back, while the data passes by."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import pyrage
 
 from etcdplan.backup.errors import BackupError
-from etcdplan.pki.keyfile import read_identities, recipient
+from etcdplan.pki.errors import PkiError
+from etcdplan.pki.keyfile import open_with, recipient
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ class _Ends:
 
     source: Reader
     sink: Writer
-    error: BaseException | None = field(default=None)
+    error: BaseException | None = None
 
     def read(self, size: int) -> bytes:
         return self._kept(lambda: self.source.read(size))
@@ -69,21 +70,12 @@ def decrypt(source: Reader, sink: Writer, identities: Sequence[Path], *, name: s
     What was written is good only when this returns: that an end is missing shows at the end. Raises `BackupError`, and
     what the ends raise.
     """
-    if not identities:
-        raise BackupError(
-            f"{name} is encrypted with age, and no identity is given.",
-            hint="Name the file with the AGE-SECRET-KEY that opens it (--age-identity, or ETCDPLAN_AGE_IDENTITY).",
-        )
-    keys = [key for file in identities for key in read_identities(file)]
     ends = _Ends(source, sink)
     try:
-        pyrage.decrypt_io(ends, ends, keys)
-    except (pyrage.DecryptError, OSError) as error:  # OSError: a chunk that is not authentic
-        if ends.error is not None:
-            raise ends.error from None
-        if "No matching keys" in str(error):
-            raise BackupError(
-                f"None of the given age identities opens {name}: {', '.join(map(str, identities))}.",
-                hint="Name the identity of one of the recipients that it was encrypted for.",
-            ) from None
-        raise BackupError(f"{name} is damaged: it does not decrypt.", hint="Use another backup.") from None
+        open_with(identities, lambda keys: pyrage.decrypt_io(ends, ends, keys), name=name)
+    except PkiError as error:
+        raise BackupError(error.message, hint=error.hint) from None
+    except (pyrage.DecryptError, OSError):  # OSError: a chunk that is not authentic
+        raise ends.error or BackupError(
+            f"{name} is damaged: it does not decrypt.", hint="Use another backup."
+        ) from None
