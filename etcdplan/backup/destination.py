@@ -1,4 +1,4 @@
-"""Where backups go: a directory. Files get a temporary name, a check of what was written, and then their name."""
+"""Where backups go: a directory. Files get a temporary name, and their own when all of them is on disk."""
 
 import hashlib
 import os
@@ -10,6 +10,7 @@ from typing import Final
 
 from etcdplan.backup.errors import DestinationError
 from etcdplan.backup.snapshot import Content
+from etcdplan.hosts.files import sync_directory
 
 _PIECE: Final = 1 << 20
 
@@ -130,11 +131,7 @@ class Upload:
             self._file.file.close()
             os.link(self._temporary, self.destination.path / self._file.name)
             self._temporary.unlink()
-            directory = os.open(self.destination.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            sync_directory(self.destination.path)
         return Content(self._size, self._digest.hexdigest())
 
     def give_up(self) -> None:

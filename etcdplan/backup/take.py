@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from etcdplan import __version__
 from etcdplan.backup.age import decrypt, encrypt
@@ -29,6 +29,8 @@ from etcdplan.backup.snapshot import Content, SnapshotReader
 from etcdplan.backup.trial import try_restore
 from etcdplan.transport.errors import EtcdRejected, EtcdUnreachable
 from etcdplan.transport.etcd import EtcdClient
+
+T = TypeVar("T")
 
 STALL: Final = 60.0
 """Seconds without a piece of the snapshot after which the member is given up."""
@@ -98,10 +100,10 @@ def take_backup(
         ends.give_up()
         raise
     member = _hash(source.etcd, revision) if status.db_size_in_use <= _HASHED_UP_TO else None
-    kept = ends.read_back(encrypted)
+    ends.read_back(encrypted)
     trial = None
     if proof.level == "restore":
-        trial = _try(kept[0], name, content, proof, member=member, at_least=revision)
+        trial = _try(ends.left[0], name, content, proof, member=member, at_least=revision)
     manifest = Manifest(
         name=name,
         cluster=source.cluster,
@@ -120,8 +122,8 @@ def take_backup(
         trial=trial,
         made_by=f"etcdplan {__version__}",
     )
-    published = ends.publish(kept, manifest, signer)
-    return Taken(manifest, tuple(str(one) for one in published), tuple(ends.failures))
+    ends.publish(manifest, signer)
+    return Taken(manifest, tuple(str(one) for one in ends.left), tuple(ends.failures))
 
 
 def prove(destination: Destination, manifest: Manifest, proof: Proof) -> Trial:
@@ -181,82 +183,67 @@ def _hash(etcd: EtcdClient, revision: int) -> KvHash | None:
 
 
 class _Fan:
-    """Writes one stream to several destinations; one that fails drops out."""
+    """Does the same at several destinations; one that fails drops out."""
 
     def __init__(self, name: str, destinations: Sequence[Destination]) -> None:
         self._name = name
         self.failures: list[DestinationError] = []
-        self._uploads: list[Upload] = []
-        for destination in destinations:
-            try:
-                self._uploads.append(destination.upload(name))
-            except DestinationError as error:
-                self.failures.append(error)
-        self._some_left()
+        self._left = list(destinations)
+        self._uploads: dict[Destination, Upload] = {}
+        self._each(lambda place: self._uploads.setdefault(place, place.upload(name)))
+
+    @property
+    def left(self) -> tuple[Destination, ...]:
+        """The destinations that have not failed."""
+        return tuple(self._left)
 
     def write(self, data: bytes) -> int:
-        for upload in list(self._uploads):
-            try:
-                upload.write(data)
-            except DestinationError as error:
-                self._uploads.remove(upload)
-                upload.give_up()
-                self.failures.append(error)
-        self._some_left()
+        """Add to the snapshot everywhere."""
+        self._each(lambda place: self._uploads[place].write(data))
         return len(data)
 
     def finish(self) -> Content:
-        """Give the file its name everywhere."""
-        content: Content | None = None
-        for upload in list(self._uploads):
-            try:
-                content = upload.finish()
-            except DestinationError as error:
-                self._uploads.remove(upload)
-                upload.give_up()
-                self.failures.append(error)
-        self._some_left()
-        if content is None:
-            raise BackupError("No destination has the snapshot.")
-        return content
+        """Give the snapshot its name everywhere; return what was written."""
+        return self._each(lambda place: self._uploads[place].finish())[0]
 
     def give_up(self) -> None:
-        for upload in self._uploads:
-            upload.give_up()
+        """Leave no half-written snapshot behind."""
+        for place in self._left:
+            self._uploads[place].give_up()
 
-    def read_back(self, written: Content) -> list[Destination]:
-        """Return the destinations that give back what was written."""
-        kept = []
-        for upload in self._uploads:
-            place = upload.destination
-            try:
-                if place.content(self._name) != written:
-                    raise DestinationError(
-                        f"{place} does not give back what was written to it as {self._name}.",
-                        hint="Its storage is not to be trusted; look after the older backups there, too.",
-                    )
-                kept.append(place)
-            except DestinationError as error:
-                self.failures.append(error)
-        if not kept:
-            raise self.failures[-1]
-        return kept
+    def read_back(self, written: Content) -> None:
+        """Let those drop out that do not give back what was written."""
 
-    def publish(self, kept: Sequence[Destination], manifest: Manifest, signer: Signer) -> list[Destination]:
-        """Write the manifest, last of all, where the snapshot is; return where it now counts."""
+        def check(place: Destination) -> None:
+            if place.content(self._name) != written:
+                raise DestinationError(
+                    f"{place} does not give back what was written to it as {self._name}.",
+                    hint="Its storage is not to be trusted; look after the older backups there, too.",
+                )
+
+        self._each(check)
+
+    def publish(self, manifest: Manifest, signer: Signer) -> None:
+        """Write the manifest, last of all, where the snapshot is."""
         content = manifest.encoded()
-        published = []
-        for place in kept:
-            try:
-                place.write(manifest.name + SIGNATURE, signer.sign(content))
-                place.write(manifest.name + MANIFEST, content)
-                published.append(place)
-            except DestinationError as error:
-                self.failures.append(error)
-        if not published:
-            raise self.failures[-1]
-        return published
 
-    def _some_left(self) -> None:
-        if not self._uploads:
+        def write(place: Destination) -> None:
+            place.write(manifest.name + SIGNATURE, signer.sign(content))
+            place.write(manifest.name + MANIFEST, content)
+
+        self._each(write)
+
+    def _each(self, act: Callable[[Destination], T]) -> list[T]:
+        """Return what came of it where it did not fail; raise the last failure when it failed everywhere."""
+        done = []
+        for place in self.left:
+            try:
+                done.append(act(place))
+            except DestinationError as error:
+                self._left.remove(place)
+                if place in self._uploads:
+                    self._uploads[place].give_up()
+                self.failures.append(error)
+        if not self._left:
             raise self.failures[-1]
+        return done

@@ -7,13 +7,13 @@ import json
 import os
 import re
 import subprocess
-import time
 from pathlib import Path
 from typing import Final
 
 from etcdplan.backup.errors import BackupError
 from etcdplan.backup.etcd_tools import EtcdTools
 from etcdplan.backup.manifest import KvHash, Trial
+from etcdplan.hosts.processes import wait_until
 from etcdplan.transport.errors import EtcdRejected, EtcdUnreachable
 from etcdplan.transport.etcd import EtcdClient, KeyValue
 
@@ -119,14 +119,17 @@ def _last_words(text: str) -> str:
 
 
 def _await(client: EtcdClient, etcd: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + _START_PATIENCE
-    while etcd.poll() is None and time.monotonic() < deadline:
+    def serves() -> bool:
         try:
             client.linearizable_read(timeout=1.0)
         except (EtcdUnreachable, EtcdRejected):
-            # gRPC answers at once while nothing listens.
-            time.sleep(0.05)
-            continue
+            return False
+        return True
+
+    if (
+        wait_until(lambda: serves() or etcd.poll() is not None, timeout=_START_PATIENCE)
+        and etcd.poll() is None
+    ):
         return
     words = _last_words(log.read_text(errors="replace"))
     raise BackupError(f"An etcd with the restored data does not come up: {words}.")
