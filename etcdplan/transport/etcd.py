@@ -98,11 +98,10 @@ class MemberList:
 
 @dataclass(frozen=True, slots=True)
 class KeyValue:
-    """A key and its value. `value` is empty when only keys were asked for."""
+    """A key and its value."""
 
     key: bytes
     value: bytes = field(repr=False)
-    mod_revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +208,7 @@ class EtcdClient:
         """Return the first keys with a prefix, as the member itself sees them, with their values."""
         request = pb.RangeRequest(key=prefix, range_end=_after(prefix), serializable=True, limit=limit)
         reply = self._read("KV/Range", request, pb.RangeReply, timeout)
-        return tuple(KeyValue(one.key, one.value, one.mod_revision) for one in reply.kvs)
+        return tuple(KeyValue(one.key, one.value) for one in reply.kvs)
 
     def hash_kv(self, revision: int, *, timeout: float) -> Hash:
         """Hash the member's keys as of a revision. The member holds its writes back while it reads them all."""

@@ -79,14 +79,12 @@ class RangeRequest(_message.Message):
     def __init__(self, key: _Optional[bytes] = ..., range_end: _Optional[bytes] = ..., limit: _Optional[int] = ..., serializable: bool = ..., count_only: bool = ...) -> None: ...
 
 class KeyValue(_message.Message):
-    __slots__ = ("key", "mod_revision", "value")
+    __slots__ = ("key", "value")
     KEY_FIELD_NUMBER: _ClassVar[int]
-    MOD_REVISION_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     key: bytes
-    mod_revision: int
     value: bytes
-    def __init__(self, key: _Optional[bytes] = ..., mod_revision: _Optional[int] = ..., value: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, key: _Optional[bytes] = ..., value: _Optional[bytes] = ...) -> None: ...
 
 class RangeReply(_message.Message):
     __slots__ = ("header", "kvs", "count")
@@ -149,14 +147,10 @@ class SnapshotRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class SnapshotReply(_message.Message):
-    __slots__ = ("remaining_bytes", "blob", "version")
-    REMAINING_BYTES_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("blob",)
     BLOB_FIELD_NUMBER: _ClassVar[int]
-    VERSION_FIELD_NUMBER: _ClassVar[int]
-    remaining_bytes: int
     blob: bytes
-    version: str
-    def __init__(self, remaining_bytes: _Optional[int] = ..., blob: _Optional[bytes] = ..., version: _Optional[str] = ...) -> None: ...
+    def __init__(self, blob: _Optional[bytes] = ...) -> None: ...
 
 class HashKvRequest(_message.Message):
     __slots__ = ("revision",)

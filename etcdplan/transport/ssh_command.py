@@ -226,13 +226,14 @@ class _Session:
         lines = [line.strip() for line in _printable(said[-2000:]).splitlines() if line.strip()]
         user = self._channel.get_transport().get_username()
         nor = f", nor is {self._reader[0]} of this version there" if self._reader else ""
+        right = (
+            "'etcdplan access --sudoers SPEC' prints it"
+            if self._reader
+            else "'etcdplan access --sudoers --role apply SPEC' prints it; the role plan only reads"
+        )
         hint = (
             "That user needs a POSIX login shell, and a right to sudo that asks for no password, or one whose"
-            " password the runner knows: 'etcdplan access --sudoers "
-        )
-        # What the role plan may run was no answer to this.
-        hint += (
-            "SPEC' prints it." if self._reader else "--role apply SPEC' prints it; the role plan only reads."
+            f" password the runner knows: {right}."
         )
         return HostRefused(
             f"{self._name} does not let {user} run commands as root{nor} (status {status}): "
