@@ -149,12 +149,12 @@ def verify(
     from etcdplan.render.backup import proven_text
 
     _, catalogues = _catalogues(spec)
-    wanted = name or max(
-        (one.backups[0] for _, one in catalogues if one.backups), default=None, key=lambda b: b.time
+    newest = max(
+        (one.backups[0] for _, one in catalogues if one.backups), default=None, key=lambda one: one.time
     )
-    if wanted is None:
+    wanted = name or (newest.name if newest else "")
+    if not wanted:
         raise EtcdplanError("There is no backup that counts.", hint="etcdplan backup list SPEC")
-    wanted = wanted if isinstance(wanted, str) else wanted.name
     failed: list[EtcdplanError] = []
     for destination, catalogue in catalogues:
         manifest = next((one for one in catalogue.backups if one.name == wanted), None)
