@@ -17,7 +17,7 @@ from etcdplan.apply.holder import Holder, Life, life
 from etcdplan.apply.lock_file import LOCK_FILE, SILENT, Answer, LockHosts, LockRecord, read_lock
 from etcdplan.errors import EtcdplanError, LockHeldError, UnobservedError
 from etcdplan.hosts.each import Each, in_turn
-from etcdplan.hosts.ports import Fenced, HostStore
+from etcdplan.hosts.ports import Fenced, HostRefused, HostStore
 
 STALE_AFTER: Final = 30.0
 """Seconds without a new heartbeat, on the reader's clock, after which a holder elsewhere counts as dead."""
@@ -250,15 +250,18 @@ def _take_majority(
 ) -> None:
     ours: set[str] = set()
     failed: dict[str, str] = {}
+    hint = ""
     for host, answer in answers.items():
         try:
             lock._take(hosts.stores[host], answer)
         except SILENT as error:
             failed[host] = error.message
+            if isinstance(error, HostRefused):  # it answers: neither unreachable nor gone
+                hint = hint or error.hint
         else:
             ours.add(host)
     if not hosts.majority(ours):
-        raise hosts.too_few(failed)
+        raise hosts.too_few(failed, hint)
     if unheard := hosts.unheard(named, ours):
         raise may_still_change({host: failed[host] for host in unheard})
 

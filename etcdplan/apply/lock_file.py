@@ -127,7 +127,7 @@ class LockHosts:
             host: reply.message for host, reply in replies.items() if isinstance(reply, EtcdplanError)
         }
 
-    def too_few(self, why: Mapping[str, str]) -> UnobservedError:
+    def too_few(self, why: Mapping[str, str], hint: str = "") -> UnobservedError:
         wanted = sorted(frozenset[str]().union(*self.sets))
         lines = [
             f"{host}: {why.get(host, 'no access')}"
@@ -136,5 +136,5 @@ class LockHosts:
         ]
         return UnobservedError(
             "The lock needs a majority of the hosts, and too few can be used.\n" + "\n".join(lines),
-            hint="Make these hosts reachable, or declare those gone that will not come back.",
+            hint=hint or "Make these hosts reachable, or declare those gone that will not come back.",
         )

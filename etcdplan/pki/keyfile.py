@@ -3,15 +3,17 @@
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import pyrage
 
 from etcdplan.pki.errors import PkiError
 from etcdplan.pki.pem import load_private_key
 from etcdplan.pki.secret import Secret
+
+T = TypeVar("T")
 
 _AGE_HEADERS: Final = (b"age-encryption.org/", b"-----BEGIN AGE ENCRYPTED FILE-----")
 _MAX_SIZE: Final = 1 << 20
@@ -37,7 +39,7 @@ def write_key(path: Path, key_pem: Secret, *, recipients: Sequence[str] = ()) ->
     """
     load_private_key(key_pem)
     if recipients:
-        key_pem = Secret(pyrage.encrypt(key_pem.reveal(), [_recipient(text) for text in recipients]))
+        key_pem = Secret(pyrage.encrypt(key_pem.reveal(), [recipient(text) for text in recipients]))
     elif path.suffix == ".age":
         raise PkiError(
             f"{path} would hold an unencrypted key under the name of an encrypted one.",
@@ -66,21 +68,36 @@ def read_key(path: Path, *, identities: Sequence[Path] = ()) -> Secret:
 
 
 def _decrypt(path: Path, content: Secret, identities: Sequence[Path]) -> Secret:
+    try:
+        return open_with(
+            identities, lambda keys: Secret(pyrage.decrypt(content.reveal(), keys)), name=str(path)
+        )
+    except pyrage.DecryptError:
+        raise PkiError(f"{path} is a damaged age file.", hint="Restore it from a copy.") from None
+
+
+def open_with(
+    identities: Sequence[Path], decrypt: Callable[[list[pyrage.x25519.Identity]], T], *, name: str
+) -> T:
+    """Decrypt with what the identity files hold; `name` is that of the age file, for errors.
+
+    Raises PkiError when none is given or none fits, and for any other fault what `decrypt` raises.
+    """
     if not identities:
         raise PkiError(
-            f"{path} is encrypted with age, and no identity is given.",
+            f"{name} is encrypted with age, and no identity is given.",
             hint="Name the file with the AGE-SECRET-KEY that opens it (--age-identity, or ETCDPLAN_AGE_IDENTITY).",
         )
     keys = [key for file in identities for key in _read_identities(file)]
     try:
-        return Secret(pyrage.decrypt(content.reveal(), keys))
+        return decrypt(keys)
     except pyrage.DecryptError as error:
-        if "No matching keys" in str(error):
-            raise PkiError(
-                f"None of the given age identities opens {path}: {', '.join(map(str, identities))}.",
-                hint="Name the identity of one of the recipients that it was encrypted for.",
-            ) from None
-        raise PkiError(f"{path} is a damaged age file.", hint="Restore it from a copy.") from None
+        if "No matching keys" not in str(error):
+            raise
+        raise PkiError(
+            f"None of the given age identities opens {name}: {', '.join(map(str, identities))}.",
+            hint="Name the identity of one of the recipients that it was encrypted for.",
+        ) from None
 
 
 def _read_identities(path: Path) -> list[pyrage.x25519.Identity]:
@@ -107,7 +124,8 @@ def _identity(text: Secret, where: str) -> pyrage.x25519.Identity:
         ) from None
 
 
-def _recipient(text: str) -> pyrage.x25519.Recipient:
+def recipient(text: str) -> pyrage.x25519.Recipient:
+    """Return the recipient that a text (`age1…`) means; raise PkiError."""
     try:
         return pyrage.x25519.Recipient.from_str(text)
     except pyrage.RecipientError:

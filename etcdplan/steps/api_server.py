@@ -25,7 +25,7 @@ class RunApiServer(Step):
     """An API server runs with these `etcd-*` flags and is ready."""
 
     kind = "run-apiserver"
-    deadline = 180
+    deadline = 240
 
     name: str
     host: str

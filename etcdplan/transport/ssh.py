@@ -144,6 +144,24 @@ class SshShell:
         deadline = time.monotonic() + timeout
         connection = self.hosts.connection(self.address, deadline)
         try:
+            return self._run(connection, script, arguments, stdin, deadline, limit)
+        except HostUnreachable:
+            if connection.alive:
+                raise
+        # It ended before anything was run on it: as when another thread's deadline passed, which ends it for all.
+        connection = self.hosts.connection(self.address, deadline)
+        return self._run(connection, script, arguments, stdin, deadline, limit)
+
+    def _run(
+        self,
+        connection: Connection,
+        script: str,
+        arguments: tuple[str, ...],
+        stdin: bytes,
+        deadline: float,
+        limit: int,
+    ) -> Completed:
+        try:
             with connection.sessions.one(deadline):
                 return run_script(
                     connection,

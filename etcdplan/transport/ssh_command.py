@@ -226,10 +226,15 @@ class _Session:
         lines = [line.strip() for line in _printable(said[-2000:]).splitlines() if line.strip()]
         user = self._channel.get_transport().get_username()
         nor = f", nor is {self._reader[0]} of this version there" if self._reader else ""
+        right = (
+            "'etcdplan access --sudoers SPEC' prints it"
+            if self._reader
+            else "'etcdplan access --sudoers --role apply SPEC' prints it; the role plan only reads"
+        )
         hint = (
             "That user needs a POSIX login shell, and a right to sudo that asks for no password, or one whose"
+            f" password the runner knows: {right}."
         )
-        hint += " password the runner knows: 'etcdplan access --sudoers SPEC' prints it."
         return HostRefused(
             f"{self._name} does not let {user} run commands as root{nor} (status {status}): "
             f"{lines[-1] if lines else 'no reason given'}",

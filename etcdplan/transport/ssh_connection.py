@@ -93,6 +93,7 @@ class Connection:
         self.destination = destination
         self.sessions = Sessions()
         self._at_end: list[Callable[[], None]] = []
+        self._is_cut = False
         known = KnownHosts(destination.known_hosts, needed=destination.known_hosts_needed)
         name = destination.alias or lookup_name(destination.host, destination.port)
         dialled = min(deadline, time.monotonic() + destination.dial_timeout)
@@ -116,7 +117,8 @@ class Connection:
     @property
     def alive(self) -> bool:
         """Whether the connection was not seen to end."""
-        return bool(self._transport.is_active())
+        # What was cut here its own thread notices a moment later only.
+        return not self._is_cut and bool(self._transport.is_active())
 
     def open_channel(self, kind: str, deadline: float, to: tuple[str, int] | None = None) -> paramiko.Channel:
         """Open a channel; raise `HostUnreachable`, or `SessionRefused` when the server lets no further session in."""
@@ -131,7 +133,7 @@ class Connection:
             said = f"{name} does not open {what}: {error.text or error}."
             if to:
                 raise HostUnreachable(said) from error
-            raise SessionRefused(said, hint="sshd's MaxSessions there must be 1 or more.") from error
+            raise SessionRefused(said, hint="sshd's MaxSessions there must be 2 or more.") from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             if time.monotonic() >= deadline:
                 if to:  # it may be waiting itself, for a host that drops packets
@@ -169,6 +171,7 @@ class Connection:
 
     def _cut(self) -> None:
         """Wake every thread that waits for the socket, so that none has to be waited for."""
+        self._is_cut = True
         with suppress(OSError):
             if isinstance(self._socket, paramiko.Channel):
                 self._socket.close()

@@ -48,6 +48,7 @@ def test_the_plan_role_reads_and_can_do_nothing_else(fleet: Fleet) -> None:
     done = fleet.apply(expect=None)
     said = " ".join(done.err.replace("│", " ").split())
     assert done.code == 8 and "does not let visitor run commands as root" in said, done
+    assert "'etcdplan access --sudoers --role apply SPEC'" in said, done
     assert host.exec("systemctl", "cat", "etcd").stdout == before
     # Another version's script counts as none.
     host.exec("sh", "-c", f"echo '# older' >>{READER}")

@@ -12,6 +12,7 @@ import pytest
 from etcdplan.hosts.ports import HostOutcomeUnknown, HostUnreachable
 from etcdplan.hosts.shell import Shell
 from etcdplan.transport.ssh import SshHosts
+from etcdplan.transport.ssh_connection import Connection
 from tests.support.ssh_fixtures import hosts, runner, server
 from tests.support.sshd import Runner, Sshd
 
@@ -188,3 +189,23 @@ def test_nothing_runs_once_it_is_closed(hosts: SshHosts) -> None:
         time.sleep(0.01)
     with pytest.raises(HostUnreachable, match="are closed"):
         shell.run("true", timeout=20)
+
+
+def test_a_connection_that_another_thread_has_ended_is_made_again(
+    hosts: SshHosts, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between being found alive and being used it may be cut, by a deadline of another script."""
+    shell.run("true", timeout=20)
+    found = SshHosts.connection
+    seen: list[Connection] = []
+
+    def cut_behind(self: SshHosts, address: str, deadline: float) -> Connection:
+        connection = found(self, address, deadline)
+        if not seen:
+            connection._cut()
+        seen.append(connection)
+        return connection
+
+    monkeypatch.setattr(SshHosts, "connection", cut_behind)
+    assert shell.run("echo there", timeout=20).stdout == b"there\n"
+    assert len(seen) == 2 and seen[0] is not seen[1]

@@ -1,7 +1,8 @@
 """A small `systemctl` for a host that is a directory: units are files below it, programs are sleeping processes.
 
 Arguments: the root, then systemctl's. Behaviour of a unit's program is in `fake/UNIT.mode`: `fail` ends with status 1
-each time, `missing` is status 203, `stubborn` ignores SIGTERM, `slow` is there after a moment only.
+each time, `missing` is status 203, `stubborn` ignores SIGTERM, `unhurried` takes two seconds for it, `slow` is there
+after a moment only.
 """
 
 import os
@@ -91,7 +92,10 @@ def start(unit: str) -> int:
     note(unit, "invocation", uuid.uuid4().hex)
     mode = note(unit, "mode").strip()
     argv = commands[-1].split()
-    code = "trap '' TERM; while :; do sleep 1000; done" if mode == "stubborn" else "exec sleep 1000"
+    code = {
+        "stubborn": "trap '' TERM; while :; do sleep 1000; done",
+        "unhurried": "trap 'sleep 2; exit' TERM; while :; do sleep 0.1; done",
+    }.get(mode, "exec sleep 1000")
     process = subprocess.Popen(
         ["/bin/sh", "-c", code],
         stdin=subprocess.DEVNULL,

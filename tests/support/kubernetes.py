@@ -194,7 +194,7 @@ class ControlPlane:
 
     def objects(self, name: str) -> set[str]:
         """Return the names of the objects that were written, as one API server reads them from etcd."""
-        status, found = self.request(name, "GET", _OBJECTS)
+        status, found = self.request(name, "GET", OBJECTS)
         assert status == 200, found
         return {item["metadata"]["name"] for item in found["items"]} - {"kube-root-ca.crt"}
 
@@ -210,7 +210,7 @@ class ControlPlane:
                 number += 1
                 body = {"metadata": {"name": f"{name}-{number}"}, "data": {"written": "once"}}
                 try:
-                    status, _ = self.request(name, "POST", _OBJECTS, body, timeout=5)
+                    status, _ = self.request(name, "POST", OBJECTS, body, timeout=5)
                 except OSError:
                     status = 0
                 with written.lock:
@@ -232,7 +232,7 @@ class ControlPlane:
                 thread.join(30)
 
 
-_OBJECTS = "/api/v1/namespaces/default/configmaps"
+OBJECTS = "/api/v1/namespaces/default/configmaps"
 
 
 @dataclass

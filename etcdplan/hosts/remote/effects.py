@@ -30,7 +30,10 @@ T = TypeVar("T")
 
 _LOOK = 15.0
 _GRACE = 15
-"""Seconds that a program may take to end after SIGTERM."""
+"""Seconds that etcd may take to end after SIGTERM."""
+_LONG_GRACE = 120
+"""Seconds that an API server may take at most: its clients' requests end first, in the time that its unit gives it
+(`TimeoutStopSec`; systemd kills it then)."""
 
 _LEAF = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
@@ -109,7 +112,8 @@ class RemoteEffects:
 
     def stop(self, claim: Claim, unit: str) -> None:
         """Stop a unit and wait until it is gone."""
-        self._once.do(claim, "stop", f"stop {unit}", self._name(unit), str(_GRACE))
+        grace = _GRACE if unit == ETCD else _LONG_GRACE
+        self._once.do(claim, "stop", f"stop {unit}", self._name(unit), str(grace), work=grace)
 
     def hold(self, claim: Claim, unit: str) -> None:
         """Stop a unit and keep it from starting, also when the host boots."""

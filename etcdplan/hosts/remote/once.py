@@ -41,8 +41,12 @@ class Effects:
         payload: bytes | None = None,
         stream: bytes = b"",
         script: str = "changes",
+        work: float = 0,
     ) -> bytes:
-        """Do it and return the reply; `what` is for people. Raises as `HostEffects` says."""
+        """Do it and return the reply; `what` is for people. Raises as `HostEffects` says.
+
+        `work` are seconds that it may take beside what every effect may.
+        """
         sized = (*((size_of(payload),) if payload is not None else ()), *arguments)
         note = json.dumps({"effect": what, "token": claim.token})
         changes = ["effects", "dead_man", script] if script == "changes" else ["effects", script]
@@ -58,10 +62,10 @@ class Effects:
                 *sized,
                 payload=payload,
                 stream=stream,
-                timeout=_GUARD + _WORK + len(stream) / _SLOWEST,
+                timeout=_GUARD + _WORK + work + len(stream) / _SLOWEST,
             )
         except HostOutcomeUnknown as lost:
-            answer = self._outcome(claim, what, lost)
+            answer = self._outcome(claim, what, lost, work=work)
         return self._judged(answer, claim, what)
 
     def note(self, claim: Claim, result: str, message: str = "", *, keep: bool = False) -> None:
@@ -73,9 +77,9 @@ class Effects:
             # What has happened has happened, whether or not it can be written down.
             return
 
-    def _outcome(self, claim: Claim, what: str, lost: HostOutcomeUnknown) -> Answer:
+    def _outcome(self, claim: Claim, what: str, lost: HostOutcomeUnknown, *, work: float = 0) -> Answer:
         """Ask the host for what it noted, until it answers and the effect has ended."""
-        deadline = time.monotonic() + self.patience
+        deadline = time.monotonic() + self.patience + work
         silent_since: float | None = None
         while (left := deadline - time.monotonic()) > 0:
             wait = min(left, _ASK)

@@ -191,6 +191,22 @@ def test_a_program_that_ignores_sigterm_is_killed(bench: Bench, monkeypatch: pyt
     assert not bench.etcd().failing
 
 
+def test_an_api_server_may_take_the_time_that_its_unit_gives_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends its clients' requests first."""
+    monkeypatch.setattr(effects_module, "_GRACE", 1)
+    unit = "kube-apiserver-cp-1.service"
+    bench.file(
+        f"etc/systemd/system/{unit}", "[Service]\nExecStart=/usr/local/bin/kube-apiserver --secure-port=1\n"
+    )
+    bench.mode(unit, "unhurried")
+    bench.host.effects.start(bench.claim(), "apiserver/cp-1")
+    bench.host.effects.stop(bench.claim(), "apiserver/cp-1")
+    assert list(bench.shell.pids()) == []
+    assert "KILL" not in bench.log()
+
+
 def test_a_held_unit_does_not_start_with_the_host(bench: Bench) -> None:
     write(bench)
     start(bench)
