@@ -65,6 +65,7 @@ class Cluster:
                 usages=tuple(usages),
                 key_matches=file.key_matches,
                 not_after=facts.not_after,
+                not_before=facts.not_before,
             )
 
         return Credentials(leaf=leaf, authorities=trust_spkis)

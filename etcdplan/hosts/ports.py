@@ -42,6 +42,20 @@ class Fenced(EtcdplanError):
     exit_code = 4
 
 
+def taken_over(address: str, found: object, token: int) -> Fenced:
+    """Return what to raise when the host's lock has the token `found` (None: none can be read) and not this run's."""
+    held = "no lock that can be read" if found is None else f"the lock with token {found}"
+    damaged = (
+        f" If none is under way, remove {STATE_DIR}/lock.json from {address}; it is written anew."
+        if found is None
+        else ""
+    )
+    return Fenced(
+        f"Host {address} has {held}, this run has token {token}: another run has taken over.",
+        hint=f"Let the other run end, then plan again.{damaged}",
+    )
+
+
 class HostOutcomeUnknown(OutcomeUnknownError):
     """The connection broke after the request left; whether the effect happened must be observed."""
 

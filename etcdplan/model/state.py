@@ -93,6 +93,7 @@ class Leaf:
     usages: tuple[str, ...]
     key_matches: bool
     not_after: int = field(compare=False)
+    not_before: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

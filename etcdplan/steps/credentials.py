@@ -93,6 +93,8 @@ class IssueCertificate(Step):
             return "it was not signed by the CA of the spec"
         if not leaf.key_matches:
             return "its key does not belong to it"
+        if leaf.not_before > state.now:
+            return "it is not valid yet"
         if leaf.not_after <= state.now:
             return "it has expired"
         if leaf.not_after - state.now < self.renew_before:

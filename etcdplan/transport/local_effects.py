@@ -15,7 +15,7 @@ from etcdplan.errors import EtcdplanError, OutcomeUnknownError
 from etcdplan.hosts import leaf_pairs
 from etcdplan.hosts.data_dir import set_aside
 from etcdplan.hosts.files import make_directory, refusal, sync_directory, write_atomically
-from etcdplan.hosts.ports import Claim, Fenced, HostOutcomeUnknown, HostRefused, ProgramFiles
+from etcdplan.hosts.ports import Claim, HostOutcomeUnknown, HostRefused, ProgramFiles, taken_over
 from etcdplan.hosts.supervisor import SupervisedUnit
 from etcdplan.hosts.unit_files import UnitFiles
 from etcdplan.model.state import ETCD, Settings, api_server_unit
@@ -210,12 +210,7 @@ class LocalEffects:
         except (ValueError, TypeError, KeyError):
             token = None
         if token is None or token != claim.token:
-            held = "no lock that can be read" if token is None else f"the lock with token {token}"
-            raise Fenced(
-                f"Host {self.store.address} has {held}, this run has token {claim.token}: "
-                "another run has taken over.",
-                hint="Let the other run end, then plan again.",
-            )
+            raise taken_over(self.store.address, token, claim.token)
 
     def _claim(self, claim: Claim, what: str) -> Path:
         note = self.store.directory / _EFFECTS / quote(claim.effect_id, safe="")

@@ -264,7 +264,12 @@ CASES = (
         )
     ),
     *_struck(
-        "hostile", _NO_LOCK, "a damaged lock", ("S7", REPLACEMENT, "before member_add", LEADER), codes=(0, 6)
+        "hostile",
+        _NO_LOCK,
+        "a damaged lock",
+        ("S7", REPLACEMENT, "before member_add", LEADER),
+        codes=(0, 4, 6),
+        undone=ENDED,
     ),
     *_struck(
         *("hostile", s.both(s.forged_journal, s.kill), "a forged journal; the run is killed"),

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from etcdplan.model.facts import ABSENT, known, unknown
+from etcdplan.model.machine import Machine
 from etcdplan.model.settle import lose
 from etcdplan.model.state import Data, Member
 from tests.plans.clusters import (
@@ -221,6 +222,14 @@ def refused_unobserved() -> Case:
     host = state.host("10.0.0.2")
     nothing = unknown("host/10.0.0.2/data", "permission denied: /var/lib/etcd")
     return THREE, state.with_host(replace(host, data=nothing))
+
+
+@case
+def refused_clocks_differ() -> Case:
+    """A certificate that is issued now would not be valid yet on its host."""
+    state = running(THREE)
+    host = state.host("10.0.0.2")
+    return THREE, state.with_host(replace(host, leafs={}, machine=Machine(clock_ahead=known(-3600.0))))
 
 
 @case

@@ -10,6 +10,7 @@ from random import Random
 from etcdplan.diff.target import Target
 from etcdplan.model.facts import ABSENT, known
 from etcdplan.model.identity import DEFAULT_CLUSTER
+from etcdplan.model.machine import Machine
 from etcdplan.model.settle import settle
 from etcdplan.model.state import Data, Host, Settings, host_of
 from tests.support import model_by_hand as by_hand
@@ -220,11 +221,12 @@ def spoil_certificate(rng: Random, world: World, target: Target) -> str | None:
     leaf = host.leafs[name].value
     if leaf is None:
         return None
-    how = rng.choice(("expired", "expiring", "key", "issuer", "sans", "usages", "missing"))
+    how = rng.choice(("expired", "expiring", "early", "key", "issuer", "sans", "usages", "missing"))
     now = world.state.now
     spoilt = {
         "expired": replace(leaf, not_after=now - 1),
         "expiring": replace(leaf, not_after=now + 3600),
+        "early": replace(leaf, not_before=now + 3600),
         "key": replace(leaf, key_matches=False),
         "issuer": replace(leaf, issuer=""),
         "sans": replace(leaf, sans=leaf.sans[1:]),
@@ -232,6 +234,12 @@ def spoil_certificate(rng: Random, world: World, target: Target) -> str | None:
     }.get(how)
     world.change(host.address, leafs={**host.leafs, name: ABSENT if spoilt is None else known(spoilt)})
     return f"certificate {name} {host.address} {how}"
+
+
+def wrong_clock(rng: Random, world: World, target: Target) -> str | None:
+    address = rng.choice(sorted(world.state.hosts))
+    world.change(address, machine=Machine(clock_ahead=known(-3600.0)))
+    return f"clock {address}"
 
 
 def lose_trust(rng: Random, world: World, target: Target) -> str | None:
@@ -331,6 +339,7 @@ FAULTS: tuple[tuple[int, Fault], ...] = (
     (1, lose_settings),
     (1, unseal),
     (4, spoil_certificate),
+    (1, wrong_clock),
     (1, lose_trust),
     (2, lose_record),
     (1, lose_all_records),

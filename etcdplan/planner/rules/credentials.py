@@ -2,8 +2,12 @@
 
 from etcdplan.diff.target import ApiServerTarget, MemberTarget
 from etcdplan.diff.view import View
+from etcdplan.planner.refusal import Refusal
 from etcdplan.steps.base import Step
 from etcdplan.steps.credentials import TrustAuthority
+
+CLOCKS_APART = 300
+"""Seconds by which a certificate begins before the clock of its issuer (`pki/authority.py`, CLOCK_SKEW)."""
 
 
 def trust(view: View) -> Step | None:
@@ -19,11 +23,25 @@ def trust(view: View) -> Step | None:
     return None
 
 
-def certificates(view: View) -> Step | None:
+def certificates(view: View) -> Step | Refusal | None:
     """Issue certificates."""
     owners: tuple[MemberTarget | ApiServerTarget, ...] = (*view.target.members.values(), *view.api_servers)
     for owner in owners:
         for step in view.certificates(owner):
             if step.effects(view.state):
-                return step
+                return _clock_is_wrong(view, step.host) or step
     return None
+
+
+def _clock_is_wrong(view: View, host: str) -> Refusal | None:
+    """A certificate is dated by the clock of this machine, and judged by that of the host."""
+    ahead = view.state.host(host).machine.clock_ahead.value
+    if ahead is None or abs(ahead) < CLOCKS_APART:
+        return None
+    return Refusal(
+        "clocks-differ",
+        f"host/{host}",
+        f"The clocks of {host} and of this machine are {abs(ahead):.0f} s apart: a certificate that is issued now would "
+        "not be valid there, or not for as long as it should.",
+        "Set the clock that is wrong, and plan again.",
+    )

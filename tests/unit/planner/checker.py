@@ -235,7 +235,7 @@ class Checker:
                 pair is not None
                 and pair.key_matches
                 and pair.issuer == self.target.ca
-                and pair.not_after > before.now
+                and pair.not_before <= before.now < pair.not_after
                 and set(wanted.sans) <= set(pair.sans)
             )
             if not good:

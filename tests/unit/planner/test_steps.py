@@ -65,6 +65,7 @@ def test_data_is_set_aside_only_when_the_process_is_held(running: State) -> None
     [
         (lambda leaf, now: replace(leaf, key_matches=False), "its key does not belong to it"),
         (lambda leaf, now: replace(leaf, issuer=""), "not signed by the CA"),
+        (lambda leaf, now: replace(leaf, not_before=now + 1), "is not valid yet"),
         (lambda leaf, now: replace(leaf, not_after=now), "has expired"),
         (lambda leaf, now: replace(leaf, not_after=now + 86_400), "expires soon"),
         (lambda leaf, now: replace(leaf, sans=leaf.sans[1:]), "lacks 10.0.0.1"),
