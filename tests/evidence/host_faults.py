@@ -69,7 +69,7 @@ def row(number: int, trial: Trial) -> str:
         f"{number}",
         case.fault,
         case.step,
-        f"{case.change}, {case.at}",
+        f"{case.change}, {case.at or 'refused'}",
         f"{case.on}: {case.what}" if case.fault not in ("F14", "F15", "F25") else case.what,
         f"{_code(trial.first)}{f', then {_code(trial.then)}' if trial.then else ''}",
         f"{trial.first_took:.0f} s{f' + {trial.then_took:.0f} s' if trial.then else ''}",

@@ -204,9 +204,9 @@ def _elsewhere_too(fleet: Fleet) -> list[Done]:
     return [other.apply(expect=None) for other in (fleet, elsewhere)]
 
 
-def write(path: str, content: str) -> Strike:
+def write(path: str, content: str, undo: str = ":") -> Strike:
     """A file has this content."""
-    return by_shell(_put(path, content))
+    return by_shell(_put(path, content), undo)
 
 
 _FORGED = f"{STATE}/journal/99999999-forged.jsonl"

@@ -15,7 +15,7 @@ from tests.bed.host import Host
 from tests.support.fleet import Done, Fleet
 from tests.support.held import Held
 from tests.support.kubernetes import UNIT, ControlPlane
-from tests.support.strikes import STATE, Strike, etcdctl, in_the_middle
+from tests.support.strikes import STATE, Strike, etcdctl, in_the_middle, nothing
 
 SETTINGS, REPLACEMENT, CERTIFICATES = "settings", "replacement", "certificates"
 """The changes: of a flag on all members, one after the other; of a member for one on the spare host; of all pairs."""
@@ -42,11 +42,11 @@ _EMPTY = (
 class Case:
     """A fault of the matrix at one of its steps, as `docs/evidence/host-faults.md` shows it.
 
-    `at` are words of a boundary of the run (`tests.support.held`), `on` is the host that is struck, and
-    `undone` says how many seconds later all is well again. With `middle` the run is not held: the host is struck while
-    a command of that effect runs there. `codes` are the exit codes that the run may end with; unless it converged, it
-    is resumed (or, where nothing was begun, `again`: applied), once. `says` is part of what the run must say; `clock`
-    is by how much the run's clock is wrong.
+    `at` are words of a boundary of the run (`tests.support.held`), none when it comes to none; `on` is the host that
+    is struck, and `undone` says how many seconds later all is well again. With `middle` the run is not held: the host
+    is struck while a command of that effect runs there. `codes` are the exit codes that the run may end with; unless it
+    converged, it is resumed (or, where nothing was begun, `again`: applied), once. `says` is part of what the run must
+    say; `clock` is by how much the run's clock is wrong.
     """
 
     fault: str
@@ -185,9 +185,11 @@ class Trials:
         case, fleet, began = trial.case, self.fleet, time.monotonic()
         clock = wrong_clock(case.clock) if case.clock else {}
         with Held(fleet, "apply", fleet.spec, "--auto-approve", **clock) as run:
-            boundary = run.until(case.is_at)
+            boundary = run.until(case.is_at) if case.at else ""
             host = self._struck(case, boundary, leaving)
-            if case.middle:
+            if not case.at:
+                undo = nothing
+            elif case.middle:
                 with in_the_middle(host) as is_there:
                     run.free()
                     assert wait_until(is_there, timeout=60), "it was never in the middle"

@@ -41,7 +41,7 @@ def _clock_is_wrong(view: View, host: str) -> Refusal | None:
     return Refusal(
         "clocks-differ",
         f"host/{host}",
-        f"The clocks of {host} and of this machine are {abs(ahead):.0f} s apart: a certificate that is issued now would "
-        "not be valid there, or not for as long as it should.",
+        f"The clocks of {host} and of this machine are {abs(ahead):.0f} s apart: a certificate that is issued now "
+        "would not be valid there, or not for as long as it should.",
         "Set the clock that is wrong, and plan again.",
     )
