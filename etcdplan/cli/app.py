@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from etcdplan import __version__
-from etcdplan.cli import access, apply, lab, observe, pki, plan, reference, show, status, validate
+from etcdplan.cli import access, apply, backup, lab, observe, pki, plan, reference, show, status, validate
 from etcdplan.cli.output import show_error
 from etcdplan.errors import EtcdplanError, UsageError
 
@@ -27,6 +27,7 @@ app.command("apply")(apply.apply)
 app.command("access")(access.access)
 app.command("show")(show.show)
 app.command("status")(status.status)
+app.add_typer(backup.app, name="backup")
 app.add_typer(pki.app, name="pki")
 app.add_typer(lab.app, name="lab")
 app.command("schema")(reference.schema)

@@ -22,6 +22,7 @@ from etcdplan.spec.load import LoadedSpec, load_materials, load_spec, spec_diges
 if TYPE_CHECKING:
     from etcdplan.hosts.etcd_archive import EtcdArchive
     from etcdplan.transport.etcd import Credentials as EtcdCredentials
+    from etcdplan.transport.etcd import EtcdClient
     from etcdplan.transport.local import LocalHosts
     from etcdplan.transport.remote_hosts import RemoteHosts
 
@@ -90,6 +91,8 @@ class LiveCluster(Cluster):
     hosts: Hosts
     each: Each
     clock: Clock
+    etcd: "Callable[[str, str], EtcdClient]"
+    """Gives a connection to the etcd at a client URL, through the host with an address, for reading."""
 
     def observe(self, timeout: float = PATIENCE, *, measure: bool = False) -> State:
         """Look at everything once; a host may take `timeout` seconds. With `measure` for people, who read figures."""
@@ -142,7 +145,9 @@ def connect(
     hosts = _over_ssh(cluster, credentials) if systemd else _in_lab(cluster, credentials)
     pool = ThreadPoolExecutor(max_workers=PARALLEL, thread_name_prefix="host")
     try:
-        yield LiveCluster(cluster.loaded, cluster.target, cluster.ca_pem, wrap(hosts), pool.map, time)
+        yield LiveCluster(
+            cluster.loaded, cluster.target, cluster.ca_pem, wrap(hosts), pool.map, time, hosts.etcd
+        )
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         hosts.close()

@@ -37,7 +37,7 @@ def write_key(path: Path, key_pem: Secret, *, recipients: Sequence[str] = ()) ->
     """
     load_private_key(key_pem)
     if recipients:
-        key_pem = Secret(pyrage.encrypt(key_pem.reveal(), [_recipient(text) for text in recipients]))
+        key_pem = Secret(pyrage.encrypt(key_pem.reveal(), [recipient(text) for text in recipients]))
     elif path.suffix == ".age":
         raise PkiError(
             f"{path} would hold an unencrypted key under the name of an encrypted one.",
@@ -71,7 +71,7 @@ def _decrypt(path: Path, content: Secret, identities: Sequence[Path]) -> Secret:
             f"{path} is encrypted with age, and no identity is given.",
             hint="Name the file with the AGE-SECRET-KEY that opens it (--age-identity, or ETCDPLAN_AGE_IDENTITY).",
         )
-    keys = [key for file in identities for key in _read_identities(file)]
+    keys = [key for file in identities for key in read_identities(file)]
     try:
         return Secret(pyrage.decrypt(content.reveal(), keys))
     except pyrage.DecryptError as error:
@@ -83,7 +83,8 @@ def _decrypt(path: Path, content: Secret, identities: Sequence[Path]) -> Secret:
         raise PkiError(f"{path} is a damaged age file.", hint="Restore it from a copy.") from None
 
 
-def _read_identities(path: Path) -> list[pyrage.x25519.Identity]:
+def read_identities(path: Path) -> list[pyrage.x25519.Identity]:
+    """Read the identities (`AGE-SECRET-KEY-1…`) of a file that only its owner may read; raise PkiError."""
     content, mode = _read(path, "age identity")
     lines = [Secret(line.strip()) for line in content.reveal().splitlines()]
     found = [
@@ -107,7 +108,8 @@ def _identity(text: Secret, where: str) -> pyrage.x25519.Identity:
         ) from None
 
 
-def _recipient(text: str) -> pyrage.x25519.Recipient:
+def recipient(text: str) -> pyrage.x25519.Recipient:
+    """Return the recipient that a text (`age1…`) means; raise PkiError."""
     try:
         return pyrage.x25519.Recipient.from_str(text)
     except pyrage.RecipientError:

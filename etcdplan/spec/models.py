@@ -10,16 +10,15 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     StrictBool,
     Tag,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 
+from etcdplan.spec.backup import AGE_RECIPIENT, Backup
+from etcdplan.spec.base import FILE, FilePath, Model
 from etcdplan.spec.consistency import conflicts
 from etcdplan.spec.flags import check_api_server_flags, check_etcd_flags
 from etcdplan.spec.hosts import normalise_host
@@ -29,7 +28,6 @@ from etcdplan.spec.units import DurationMs, SizeBytes, format_duration
 _NAME: Final = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
 _FAILURE_DOMAIN: Final = r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$"
 _ETCD_VERSION: Final = r"^3\.[4-7]\.(0|[1-9][0-9]{0,2})$"
-_FILE: Final = r"^[^\x00-\x1f\x7f]+$"
 _DIRECTORY: Final = r"^(/[^/\x00-\x1f\x7f]+)+$"
 _SHA256: Final = r"^[0-9a-f]{64}$"
 _USER: Final = r"^[a-z_][a-z0-9_.-]{0,31}$"
@@ -43,7 +41,7 @@ PATTERN_WORDS: Final = {
         "an etcd version that etcdplan knows",
         "write all three numbers, 3.4.x to 3.7.x, such as 3.6.16",
     ),
-    _FILE: ("a file's path", "write it on one line, without control characters"),
+    FILE: ("a file's path", "write it on one line, without control characters"),
     _DIRECTORY: (
         "a directory's absolute path",
         "start it with '/', without '/' at the end, such as /var/lib/etcd",
@@ -51,6 +49,7 @@ PATTERN_WORDS: Final = {
     _SHA256: ("a SHA-256", "write its 64 lower-case hexadecimal digits, as sha256sum prints them"),
     _USER: ("a user's name", "write it as in /etc/passwd, such as ops"),
     _UNIT: ("a systemd service", "write its whole name, such as kube-apiserver.service"),
+    AGE_RECIPIENT: ("an age recipient", "write the public key that age-keygen prints, age1…"),
     _URL: ("a URL", "write scheme, host and port and nothing else, such as https://etcd.lb:2379"),
 }
 """For people: what each pattern stands for, and how to write one."""
@@ -65,20 +64,7 @@ def _plain(path: str) -> str:
 Name = Annotated[str, Field(pattern=_NAME)]
 Host = Annotated[str, AfterValidator(normalise_host), Field(max_length=253)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
-FilePath = Annotated[str, Field(pattern=_FILE)]
 AbsolutePath = Annotated[str, Field(pattern=_DIRECTORY), AfterValidator(_plain)]
-
-
-class Model(BaseModel):
-    """Common settings: frozen, camelCase, no unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        populate_by_name=True,
-        use_attribute_docstrings=True,
-    )
 
 
 class Metadata(Model):
@@ -278,6 +264,8 @@ class ClusterSpec(Model):
     members: Annotated[list[Member], Field(min_length=1, max_length=9)]
     tls: Tls
     api_servers: ApiServers = ApiServers()
+    backup: Annotated[Backup | None, Field(exclude_if=lambda policy: policy is None)] = None
+    """Where backups go, and when one counts; without it none can be made."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

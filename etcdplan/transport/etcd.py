@@ -7,8 +7,8 @@ waits as long as the caller (`EtcdServer.configure`), and the change may still h
 
 import ipaddress
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from etcdplan.pki.secret import Secret
 from etcdplan.transport import etcd_pb2 as pb
 from etcdplan.transport.errors import EtcdOutcomeUnknown, EtcdRejected, EtcdUnreachable, Reason
 from etcdplan.transport.quiet_grpc import grpc
+from etcdplan.transport.silence import until_silent
 
 _ReplyT = TypeVar("_ReplyT", bound=Message)
 
@@ -93,6 +94,23 @@ class MemberList:
 
     cluster_id: int
     members: tuple[ListedMember, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    """A key and its value. `value` is empty when only keys were asked for."""
+
+    key: bytes
+    value: bytes = field(repr=False)
+    mod_revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hash:
+    """The hash of all keys and revisions after `compact_revision` up to the one that was asked for."""
+
+    value: int
+    compact_revision: int
 
 
 class EtcdClient:
@@ -182,6 +200,42 @@ class EtcdClient:
         request = pb.RangeRequest(key=b"health", count_only=True)
         return self._read("KV/Range", request, pb.RangeReply, timeout).header.revision
 
+    def count(self, *, timeout: float) -> int:
+        """Count all keys, as the member itself sees them."""
+        request = pb.RangeRequest(key=b"\0", range_end=b"\0", serializable=True, count_only=True)
+        return self._read("KV/Range", request, pb.RangeReply, timeout).count
+
+    def sample(self, prefix: bytes, *, limit: int, timeout: float) -> tuple[KeyValue, ...]:
+        """Return the first keys with a prefix, as the member itself sees them, with their values."""
+        request = pb.RangeRequest(key=prefix, range_end=_after(prefix), serializable=True, limit=limit)
+        reply = self._read("KV/Range", request, pb.RangeReply, timeout)
+        return tuple(KeyValue(one.key, one.value, one.mod_revision) for one in reply.kvs)
+
+    def hash_kv(self, revision: int, *, timeout: float) -> Hash:
+        """Hash the member's keys as of a revision. The member holds its writes back while it reads them all."""
+        request = pb.HashKvRequest(revision=revision)
+        reply = self._read("Maintenance/HashKV", request, pb.HashKvReply, timeout)
+        return Hash(reply.hash, reply.compact_revision)
+
+    def snapshot(self, *, stall: float) -> Iterator[bytes]:
+        """Yield the member's database in pieces, the last of them its SHA-256 (32 bytes).
+
+        Raise `EtcdUnreachable` when no piece comes for `stall` seconds, or the connection ends.
+        """
+        invoke = self._channel.unary_stream(
+            "/etcdserverpb.Maintenance/Snapshot",
+            request_serializer=pb.SnapshotRequest.SerializeToString,
+            response_deserializer=pb.SnapshotReply.FromString,
+        )
+        call = invoke(pb.SnapshotRequest(), wait_for_ready=False)
+        try:
+            yield from (reply.blob for reply in until_silent(call, stall))
+        except grpc.RpcError as error:
+            definite = self._definite(error, "Snapshot")
+            raise definite or EtcdUnreachable(self.endpoint, "Snapshot", _detail(error)) from error
+        finally:
+            call.cancel()
+
     def member_add(self, peer_url: str, *, learner: bool, timeout: float) -> ListedMember:
         """Add a member, and return it with the ID that the server chose. Not idempotent."""
         request = pb.MemberAddRequest(peer_urls=[peer_url], is_learner=learner)
@@ -258,6 +312,11 @@ def _target(endpoint: str) -> tuple[str, bool]:
     return f"ipv{address.version}:{quoted}:{port}", scheme == "https"
 
 
+def _after(prefix: bytes) -> bytes:
+    """Return the first key behind all those with a prefix that does not end in 0xff."""
+    return prefix[:-1] + bytes([prefix[-1] + 1])
+
+
 def _listed(member: pb.Member) -> ListedMember:
     return ListedMember(
         id=member.id,
@@ -269,7 +328,7 @@ def _listed(member: pb.Member) -> ListedMember:
 
 
 def _detail(error: Any) -> str:
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+    if error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
         return "no answer in time"
     details: str = error.details() or error.code().name
     return details.rpartition("last error: ")[2].removeprefix("UNKNOWN: ").rstrip(".")

@@ -23,7 +23,7 @@ from etcdplan.hosts.unit_files import UnitFiles, api_servers
 from etcdplan.model.facts import Fact, unknown
 from etcdplan.model.machine import Figures, Machine, Volume
 from etcdplan.model.state import ETCD, Process, Unit, api_server_unit
-from etcdplan.transport.etcd import Credentials
+from etcdplan.transport.etcd import Credentials, EtcdClient
 from etcdplan.transport.etcd_metrics import measure
 from etcdplan.transport.etcd_report import EtcdClients, ask
 from etcdplan.transport.local_effects import RECORD, LocalEffects, drained_note
@@ -60,6 +60,10 @@ class LocalHosts:
         name = quote(address, safe=":") if address.strip(".") else "%2e"
         store = LocalStore(address, self._hosts / name)
         return LocalHost(store, LocalEffects(store, self._clients, self._default_data_dir), self._versions)
+
+    def etcd(self, _address: str, client_url: str) -> EtcdClient:
+        """Return a connection to the etcd at a URL; raise `EtcdUnreachable` for one that cannot be dialled."""
+        return self._clients.at(client_url)
 
     def close(self) -> None:
         """Drop all connections to etcd."""

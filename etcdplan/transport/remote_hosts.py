@@ -126,12 +126,17 @@ class RemoteHosts:
         self._tunnelled: dict[str, TunnelledEtcd] = {}
         self._lock = threading.Lock()
 
+    def etcd(self, address: str, client_url: str) -> EtcdClient:
+        """Return a connection to the etcd at a URL, for reading; raise `EtcdUnreachable`, or what SSH raises."""
+        return self._clients.at(client_url) if self._clients else self._through(address).at(client_url)
+
+    def _through(self, address: str) -> TunnelledEtcd:
+        with self._lock:
+            return self._tunnelled.setdefault(address, TunnelledEtcd(self._ssh, address, self._credentials))
+
     def host(self, address: str) -> RemoteHost:
         """Return the host with that address."""
-        with self._lock:
-            tunnelled = self._tunnelled.setdefault(
-                address, TunnelledEtcd(self._ssh, address, self._credentials)
-            )
+        tunnelled = self._through(address)
         access = ReadDirectly(self._clients, tunnelled) if self._clients else tunnelled
         return RemoteHost(self._ssh.shell(address), access, self._layout(address))
 

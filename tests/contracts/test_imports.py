@@ -24,6 +24,7 @@ LAYERS = {
     "hosts": 4,
     "transport": 5,
     "observe": 6,
+    "backup": 6,
     "apply": 7,
     "render": 8,
     "lab": 9,

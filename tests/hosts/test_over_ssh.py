@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fleet import Fleet, killed
+from etcdplan.lab.binaries import etcd_binaries
+from tests.support.backups import with_backups
+from tests.support.fleet import VERSION, Fleet, killed
 
 pytestmark = [pytest.mark.bed, pytest.mark.timeout(600)]
 
@@ -88,4 +90,9 @@ def test_looking_changes_nothing(fleet: Fleet) -> None:
     fleet.plan()
     fleet.run("status", fleet.spec)
     fleet.run("observe", fleet.spec, "-o", "live.json")
+    identity = ("--age-identity", fleet.spec.parent / "identity")
+    taken = fleet.run(
+        "backup", "run", with_backups(fleet.spec), *identity, "--etcd-dir", etcd_binaries(VERSION)
+    )
+    assert "HashKV equal to the member's" in taken.out
     assert everything() == before

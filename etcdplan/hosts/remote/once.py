@@ -65,7 +65,7 @@ class Effects:
                 timeout=_GUARD + _WORK + work + len(stream) / _SLOWEST,
             )
         except HostOutcomeUnknown as lost:
-            answer = self._outcome(claim, what, lost, work)
+            answer = self._outcome(claim, what, lost, work=work)
         return self._judged(answer, claim, what)
 
     def note(self, claim: Claim, result: str, message: str = "", *, keep: bool = False) -> None:
@@ -77,7 +77,7 @@ class Effects:
             # What has happened has happened, whether or not it can be written down.
             return
 
-    def _outcome(self, claim: Claim, what: str, lost: HostOutcomeUnknown, work: float = 0) -> Answer:
+    def _outcome(self, claim: Claim, what: str, lost: HostOutcomeUnknown, *, work: float = 0) -> Answer:
         """Ask the host for what it noted, until it answers and the effect has ended."""
         deadline = time.monotonic() + self.patience + work
         silent_since: float | None = None

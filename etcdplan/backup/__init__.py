@@ -1,0 +1,1 @@
+"""Backups: encrypted, signed, and restored once before they count."""

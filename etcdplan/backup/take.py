@@ -1,0 +1,262 @@
+"""Taking a backup: one stream from a member through encryption to every destination, proven before it counts."""
+
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from etcdplan import __version__
+from etcdplan.backup.age import decrypt, encrypt
+from etcdplan.backup.destination import Destination, Upload
+from etcdplan.backup.errors import BackupError, DestinationError
+from etcdplan.backup.etcd_tools import EtcdTools
+from etcdplan.backup.manifest import (
+    MANIFEST,
+    SIGNATURE,
+    SNAPSHOT,
+    KvHash,
+    Level,
+    Manifest,
+    Trial,
+    new_name,
+    written,
+)
+from etcdplan.backup.signing import Signer
+from etcdplan.backup.snapshot import Content, SnapshotReader
+from etcdplan.backup.trial import try_restore
+from etcdplan.transport.errors import EtcdRejected, EtcdUnreachable
+from etcdplan.transport.etcd import EtcdClient
+
+STALL: Final = 60.0
+"""Seconds without a piece of the snapshot after which the member is given up."""
+_CALL: Final = 10.0
+_HASH: Final = 60.0
+_HASHED_UP_TO: Final = 256 * 1024**2
+"""Bytes of data up to which the member is asked for its hash: it holds writes back while it reads them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The member that a snapshot is taken from."""
+
+    cluster: str
+    member: str
+    etcd: EtcdClient
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How far a backup is proven; `restore` needs the tools and an identity that opens what was written."""
+
+    level: Level
+    tools: EtcdTools | None = None
+    identities: Sequence[Path] = ()
+    scratch: Path | None = None
+    """Where the snapshot lies decrypted while it is tried; the system's directory for temporary files by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A backup that counts, and what became of destinations that do not have it."""
+
+    manifest: Manifest
+    destinations: tuple[str, ...]
+    failures: tuple[DestinationError, ...]
+
+
+def take_backup(
+    source: Source,
+    destinations: Sequence[Destination],
+    recipients: Sequence[str],
+    signer: Signer,
+    proof: Proof,
+    *,
+    now: int,
+    passed: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Taken:
+    """Take, encrypt, prove and sign a backup; `passed` is told the bytes read, and about how many there will be.
+
+    A destination that fails is left out and told of; raises `BackupError` when none is left or the snapshot is no
+    good, `EtcdUnreachable` when the member does not give it. Nothing is left behind then but what says nothing
+    without its manifest, and older backups are not touched.
+    """
+    name = new_name(source.cluster, now, secrets.token_hex(4))
+    status = source.etcd.status(timeout=_CALL)
+    revision = source.etcd.linearizable_read(timeout=_CALL)
+    ends = _Fan(name + SNAPSHOT, destinations)
+    try:
+        reader = SnapshotReader(
+            source.etcd.snapshot(stall=STALL), lambda done: passed(done, max(done, status.db_size))
+        )
+        encrypt(reader, ends, recipients)
+        content = reader.finish()
+        encrypted = ends.finish()
+    except BaseException:
+        ends.give_up()
+        raise
+    member = _hash(source.etcd, revision) if status.db_size_in_use <= _HASHED_UP_TO else None
+    kept = ends.read_back(encrypted)
+    trial = None
+    if proof.level == "restore":
+        trial = _try(kept[0], name, content, proof, member=member, at_least=revision)
+    manifest = Manifest(
+        name=name,
+        cluster=source.cluster,
+        cluster_id=f"{status.cluster_id:x}",
+        member=source.member,
+        etcd_version=status.version,
+        revision=revision,
+        taken_at=written(now),
+        size=content.size,
+        sha256=content.sha256,
+        encrypted_size=encrypted.size,
+        encrypted_sha256=encrypted.sha256,
+        recipients=tuple(recipients),
+        verified=proof.level,
+        kv_hash=member,
+        trial=trial,
+        made_by=f"etcdplan {__version__}",
+    )
+    published = ends.publish(kept, manifest, signer)
+    return Taken(manifest, tuple(str(one) for one in published), tuple(ends.failures))
+
+
+def prove(destination: Destination, manifest: Manifest, proof: Proof) -> Trial:
+    """Read a backup back and restore it on trial; raise `BackupError` when it is not what its manifest says."""
+    name = manifest.name
+    if destination.content(name + SNAPSHOT) != Content(manifest.encrypted_size, manifest.encrypted_sha256):
+        raise BackupError(
+            f"{name} in {destination} is damaged: it is not what its manifest says.",
+            hint="Use another backup.",
+        )
+    content = Content(manifest.size, manifest.sha256)
+    return _try(destination, name, content, proof, member=manifest.kv_hash, at_least=manifest.revision)
+
+
+def _try(
+    destination: Destination,
+    name: str,
+    content: Content,
+    proof: Proof,
+    *,
+    member: KvHash | None,
+    at_least: int,
+) -> Trial:
+    if proof.tools is None:
+        raise BackupError("A trial restore was asked for, and there are no programs for it.")
+    with _decrypted(destination, name, content, proof) as (snapshot, scratch):
+        return try_restore(snapshot, scratch, proof.tools, member=member, at_least=at_least)
+
+
+@contextmanager
+def _decrypted(
+    destination: Destination, name: str, expected: Content, proof: Proof
+) -> Iterator[tuple[Path, Path]]:
+    """Read a snapshot back, decrypted, into a directory that only this user may enter, and that is gone afterwards.
+
+    Gives the snapshot's path and the directory. Raises `BackupError` when it is not what was written.
+    """
+    with tempfile.TemporaryDirectory(prefix="etcdplan-", dir=proof.scratch) as directory:
+        path = Path(directory, "snapshot.db")
+        with path.open("xb") as file, destination.reader(name + SNAPSHOT) as encrypted:
+            decrypt(encrypted, file, proof.identities, name=f"{name} at {destination}")
+        with path.open("rb") as file:
+            reader = SnapshotReader(iter(lambda: file.read(1 << 20), b""))
+            while reader.read(1 << 20):
+                pass
+            if reader.finish() != expected:
+                raise BackupError(f"{name} at {destination} does not decrypt to the snapshot that was taken.")
+        yield path, Path(directory)
+
+
+def _hash(etcd: EtcdClient, revision: int) -> KvHash | None:
+    try:
+        hashed = etcd.hash_kv(revision, timeout=_HASH)
+    except (EtcdUnreachable, EtcdRejected):
+        return None
+    return KvHash(hash=hashed.value, revision=revision, compact_revision=hashed.compact_revision)
+
+
+class _Fan:
+    """Writes one stream to several destinations; one that fails drops out."""
+
+    def __init__(self, name: str, destinations: Sequence[Destination]) -> None:
+        self._name = name
+        self.failures: list[DestinationError] = []
+        self._uploads: list[Upload] = []
+        for destination in destinations:
+            try:
+                self._uploads.append(destination.upload(name))
+            except DestinationError as error:
+                self.failures.append(error)
+        self._some_left()
+
+    def write(self, data: bytes) -> int:
+        for upload in list(self._uploads):
+            try:
+                upload.write(data)
+            except DestinationError as error:
+                self._uploads.remove(upload)
+                upload.give_up()
+                self.failures.append(error)
+        self._some_left()
+        return len(data)
+
+    def finish(self) -> Content:
+        """Give the file its name everywhere."""
+        content: Content | None = None
+        for upload in list(self._uploads):
+            try:
+                content = upload.finish()
+            except DestinationError as error:
+                self._uploads.remove(upload)
+                upload.give_up()
+                self.failures.append(error)
+        self._some_left()
+        if content is None:
+            raise BackupError("No destination has the snapshot.")
+        return content
+
+    def give_up(self) -> None:
+        for upload in self._uploads:
+            upload.give_up()
+
+    def read_back(self, written: Content) -> list[Destination]:
+        """Return the destinations that give back what was written."""
+        kept = []
+        for upload in self._uploads:
+            place = upload.destination
+            try:
+                if place.content(self._name) != written:
+                    raise DestinationError(
+                        f"{place} does not give back what was written to it as {self._name}.",
+                        hint="Its storage is not to be trusted; look after the older backups there, too.",
+                    )
+                kept.append(place)
+            except DestinationError as error:
+                self.failures.append(error)
+        if not kept:
+            raise self.failures[-1]
+        return kept
+
+    def publish(self, kept: Sequence[Destination], manifest: Manifest, signer: Signer) -> list[Destination]:
+        """Write the manifest, last of all, where the snapshot is; return where it now counts."""
+        content = manifest.encoded()
+        published = []
+        for place in kept:
+            try:
+                place.write(manifest.name + SIGNATURE, signer.sign(content))
+                place.write(manifest.name + MANIFEST, content)
+                published.append(place)
+            except DestinationError as error:
+                self.failures.append(error)
+        if not published:
+            raise self.failures[-1]
+        return published
+
+    def _some_left(self) -> None:
+        if not self._uploads:
+            raise self.failures[-1]

@@ -1,0 +1,262 @@
+"""etcdplan backup keygen, run, list, verify"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from etcdplan.cli.options import AgeIdentity, Json, SpecPath
+from etcdplan.cli.output import progress, result, result_json
+from etcdplan.errors import EtcdplanError, SpecError
+
+if TYPE_CHECKING:
+    from etcdplan.backup.catalogue import Catalogue
+    from etcdplan.backup.destination import Destination
+    from etcdplan.backup.signing import PublicKey
+    from etcdplan.backup.take import Proof
+    from etcdplan.spec.backup import Backup
+    from etcdplan.spec.load import LoadedSpec
+
+app = typer.Typer(help="Make backups, and prove them.", no_args_is_help=True)
+
+EtcdDir = Annotated[
+    Path | None,
+    typer.Option("--etcd-dir", metavar="DIR", help="Where etcd and etcdutl are (etcd 3.4: etcdctl)."),
+]
+Scratch = Annotated[
+    Path | None,
+    typer.Option(
+        "--scratch",
+        metavar="DIR",
+        help="Where a snapshot lies decrypted while it is tried, and is then removed.",
+    ),
+]
+
+
+@app.callback()
+def backup() -> None:
+    """Make backups, and prove them."""
+
+
+@app.command("keygen")
+def keygen(
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where the key goes; FILE.pub gets the public one.")
+    ],
+    recipient: Annotated[
+        list[str] | None,
+        typer.Option("--recipient", metavar="AGE1…", help="Encrypt the key to it. May be repeated."),
+    ] = None,
+) -> int:
+    """Make an Ed25519 key that signs backups, and its public key. Without --recipient it lies plain (mode 0600)."""
+    from etcdplan.backup.signing import new_signing_key
+    from etcdplan.cli.files import write_file
+    from etcdplan.pki.keyfile import write_key
+
+    public = path.with_name(f"{path.name.removesuffix('.age')}.pub")
+    for one in (path, public):
+        if one.exists():
+            raise EtcdplanError(f"{one} exists already and is not overwritten.", hint="Name another file.")
+    key, public_pem = new_signing_key()
+    write_key(path, key, recipients=recipient or [])
+    write_file(public, public_pem)
+    result(f"wrote {path}\nwrote {public}\n\nIn the spec:\n  backup:\n    encryption:")
+    result(f"      signingKey: {path}\n      trustedKeys: [{public}]")
+    return 0
+
+
+@app.command("run")
+def run(
+    spec: SpecPath,
+    json: Json = False,
+    etcd_dir: EtcdDir = None,
+    scratch: Scratch = None,
+    age_identity: AgeIdentity = None,
+) -> int:
+    """Take a snapshot, encrypted while it streams, to every destination; sign it when it is proven.
+
+    Exits with 6 when some destination does not have it.
+    """
+    from etcdplan.backup.signing import Signer
+    from etcdplan.backup.source import choose_member
+    from etcdplan.backup.take import Source, take_backup
+    from etcdplan.cli.cluster import connect, load
+    from etcdplan.cli.keys import beside
+    from etcdplan.model.state import host_of
+    from etcdplan.render.backup import taken_text
+
+    cluster = load(spec)
+    policy = _policy(cluster.loaded)
+    identities = age_identity or []
+    signer = Signer(beside(cluster.loaded, policy.encryption.signing_key), identities=identities)
+    if signer.public.fingerprint not in {key.fingerprint for key in _trusted(cluster.loaded)}:
+        raise SpecError(
+            "Backups that the signing key signs would not count.",
+            hint="Add its public key to spec.backup.encryption.trustedKeys.",
+        )
+    with connect(cluster, identities) as reached:
+        state = reached.observe()
+        member = choose_member(state)
+        proof = _proof(policy, member.version or cluster.target.version, etcd_dir, scratch, identities)
+        url = member.client_urls[0]
+        progress(f"Taking a snapshot from {member.name}.")
+        taken = take_backup(
+            Source(cluster.target.cluster, member.name, reached.etcd(host_of(url), url)),
+            _destinations(cluster.loaded),
+            policy.encryption.recipients,
+            signer,
+            proof,
+            now=state.now,
+            passed=_progress_bar(),
+        )
+    for failure in taken.failures:
+        progress(f"Not there: {failure.message}")
+    if json:
+        result_json({"formatVersion": 1, **taken.manifest.model_dump(mode="json", exclude_none=True)})
+    else:
+        result(taken_text(taken))
+    return 6 if taken.failures else 0
+
+
+@app.command("list")
+def list_backups(spec: SpecPath, json: Json = False) -> int:
+    """List the backups that count, newest first, and what is there and does not. Exits with 2 when there is none."""
+    from etcdplan.render.backup import catalogues_json, catalogues_text
+
+    loaded, catalogues = _catalogues(spec)
+    if json:
+        result_json(catalogues_json(catalogues))
+    else:
+        result(catalogues_text(loaded.spec.metadata.name, catalogues))
+    return 0 if any(catalogue.backups for _, catalogue in catalogues) else 2
+
+
+@app.command("verify")
+def verify(
+    spec: SpecPath,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The backup; the newest by default.")
+    ] = None,
+    etcd_dir: EtcdDir = None,
+    scratch: Scratch = None,
+    age_identity: AgeIdentity = None,
+) -> int:
+    """Read a backup back from every destination and restore it on trial, whatever the spec asks for."""
+    from etcdplan.backup.etcd_tools import find_tools
+    from etcdplan.backup.take import Proof, prove
+    from etcdplan.render.backup import proven_text
+
+    _, catalogues = _catalogues(spec)
+    wanted = name or max(
+        (one.backups[0] for _, one in catalogues if one.backups), default=None, key=lambda b: b.time
+    )
+    if wanted is None:
+        raise EtcdplanError("There is no backup that counts.", hint="etcdplan backup list SPEC")
+    wanted = wanted if isinstance(wanted, str) else wanted.name
+    failed: list[EtcdplanError] = []
+    for destination, catalogue in catalogues:
+        manifest = next((one for one in catalogue.backups if one.name == wanted), None)
+        try:
+            if manifest is None:
+                why = catalogue.distrusted.get(wanted, "it is not there")
+                raise EtcdplanError(f"{wanted} does not count in {destination}: {why}.")
+            tools = find_tools(manifest.etcd_version, _places(etcd_dir))
+            trial = prove(destination, manifest, Proof("restore", tools, age_identity or [], scratch))
+            result(proven_text(manifest, str(destination), trial))
+        except EtcdplanError as error:
+            failed.append(error)
+    for other in failed[1:]:
+        progress(f"Error: {other.message}")
+    if failed:
+        raise failed[0]
+    return 0
+
+
+def _policy(loaded: "LoadedSpec") -> "Backup":
+    if loaded.spec.spec.backup is None:
+        raise SpecError("The spec has no backup policy.", hint="Set spec.backup; docs/backups.md shows how.")
+    return loaded.spec.spec.backup
+
+
+def _destinations(loaded: "LoadedSpec") -> "list[Destination]":
+    from etcdplan.backup.destination import Destination
+    from etcdplan.cli.keys import beside
+
+    return [Destination(beside(loaded, path)) for path in _policy(loaded).destinations]
+
+
+def _trusted(loaded: "LoadedSpec") -> "list[PublicKey]":
+    from etcdplan.backup.signing import PublicKey
+    from etcdplan.cli.keys import beside
+    from etcdplan.spec.document import read_regular_file
+
+    keys = []
+    for name in _policy(loaded).encryption.trusted_keys:
+        path = beside(loaded, name)
+        try:
+            keys.append(PublicKey(read_regular_file(path), str(path)))
+        except OSError as error:
+            raise SpecError(
+                f"The trusted key {path} cannot be read: {error.strerror}.",
+                hint="spec.backup.encryption.trustedKeys names it; etcdplan backup keygen makes one.",
+            ) from None
+    return keys
+
+
+def _catalogues(spec: Path) -> "tuple[LoadedSpec, list[tuple[Destination, Catalogue]]]":
+    from etcdplan.backup.catalogue import read_catalogue
+    from etcdplan.spec.load import load_spec
+
+    loaded = load_spec(spec)
+    trusted = _trusted(loaded)
+    name = loaded.spec.metadata.name
+    return loaded, [(one, read_catalogue(one, name, trusted)) for one in _destinations(loaded)]
+
+
+def _proof(
+    policy: "Backup", version: str, etcd_dir: Path | None, scratch: Path | None, identities: list[Path]
+) -> "Proof":
+    from etcdplan.backup.etcd_tools import find_tools
+    from etcdplan.backup.take import Proof
+
+    if policy.verify == "checksum":
+        return Proof("checksum")
+    if not identities:
+        raise EtcdplanError(
+            "A trial restore must read the backup, and no age identity is given.",
+            hint="Name that of a recipient (--age-identity, or ETCDPLAN_AGE_IDENTITY), or set 'verify: checksum'.",
+        )
+    return Proof("restore", find_tools(version, _places(etcd_dir)), identities, scratch)
+
+
+def _places(etcd_dir: Path | None) -> list[Path]:
+    """Return where etcd's programs may be: where the user says, else on PATH and among those that labs were built."""
+    if etcd_dir is not None:
+        return [etcd_dir]
+    import shutil
+
+    from etcdplan.lab.cached_build import cache_dir
+
+    on_path = shutil.which("etcd")
+    built = sorted((cache_dir() / "etcd").glob("3.*.*"), reverse=True)
+    return [*([Path(on_path).parent] if on_path else []), *(path for path in built if path.is_dir())]
+
+
+def _progress_bar() -> Callable[[int, int], None]:
+    """Return what shows rate and time left on a terminal, and nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return lambda _done, _all: None
+    from etcdplan.render.backup import Progress
+
+    bar = Progress()
+
+    def show(done: int, expected: int) -> None:
+        import time
+
+        if line := bar.line(done, expected, time.monotonic()):
+            sys.stderr.write(f"\r{line}\x1b[K" + ("\n" if done >= expected else ""))
+            sys.stderr.flush()
+
+    return show

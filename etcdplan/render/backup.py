@@ -1,0 +1,95 @@
+"""Backups, as text and as JSON."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from etcdplan.render.printable import printable
+
+if TYPE_CHECKING:
+    from etcdplan.backup.catalogue import Catalogue
+    from etcdplan.backup.destination import Destination
+    from etcdplan.backup.manifest import Manifest, Trial
+    from etcdplan.backup.take import Taken
+
+_MIB = 1024**2
+
+
+def taken_text(taken: "Taken") -> str:
+    """Return what a new backup is."""
+    one = taken.manifest
+    lines = [
+        f"Backup {one.name}",
+        f"  from       {printable(one.member)}, etcd {one.etcd_version}, revision {one.revision}",
+        f"  size       {_mib(one.size)}, encrypted for {len(one.recipients)} recipient(s)",
+        f"  verified   {_verified(one, one.trial)}",
+    ]
+    return "\n".join([*lines, *(f"  in         {printable(place)}" for place in taken.destinations)])
+
+
+def proven_text(manifest: "Manifest", place: str, trial: "Trial") -> str:
+    """Return what a trial restore found."""
+    return f"{manifest.name} in {printable(place)}: {_verified(manifest, trial)}"
+
+
+def catalogues_text(cluster: str, catalogues: "Sequence[tuple[Destination, Catalogue]]") -> str:
+    """Return a table for each destination."""
+    lines = []
+    for destination, catalogue in catalogues:
+        lines.append(f"Backups of {cluster} in {printable(str(destination))}")
+        if not catalogue.backups:
+            lines.append("  none that counts")
+        lines += [
+            f"  {one.name}  {one.taken_at}  {_mib(one.size):>12}  {one.verified:8}  r{one.revision}"
+            for one in catalogue.backups
+        ]
+        for name, why in catalogue.distrusted.items():
+            lines.append(f"  {printable(name)} does not count: {printable(why)}")
+    return "\n".join(lines)
+
+
+def catalogues_json(catalogues: "Sequence[tuple[Destination, Catalogue]]") -> dict[str, Any]:
+    """Return the same as JSON values."""
+    return {
+        "formatVersion": 1,
+        "destinations": [
+            {
+                "destination": str(destination),
+                "backups": [one.model_dump(mode="json", exclude_none=True) for one in catalogue.backups],
+                "distrusted": dict(catalogue.distrusted),
+            }
+            for destination, catalogue in catalogues
+        ],
+    }
+
+
+def _verified(manifest: "Manifest", trial: "Trial | None") -> str:
+    if trial is None:
+        return "checksum only; it was not restored"
+    compared = "equal to the member's" if trial.compared_with_member else "not compared with the member's"
+    objects = f"{trial.objects_read} objects read"
+    if trial.objects_encrypted:
+        objects += f", {trial.objects_encrypted} encrypted at rest"
+    return f"restored and served by etcd {trial.version}: {trial.keys} keys, HashKV {compared}, {objects}"
+
+
+def _mib(size: int) -> str:
+    return f"{size / _MIB:.1f} MiB"
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a snapshot is, at most ten times a second. Times are of a clock that the caller reads, in seconds."""
+
+    begun: float = 0.0
+    shown: float = 0.0
+
+    def line(self, done: int, expected: int, now: float) -> str:
+        """Return a line to show, or nothing yet."""
+        self.begun = self.begun or now
+        if now - self.shown < 0.1 and done < expected:
+            return ""
+        self.shown = now
+        rate = done / max(now - self.begun, 0.001)
+        left = f", {(expected - done) / rate:.0f} s left" if done < expected else ""
+        return f"{_mib(done)} of {_mib(expected)}, {_mib(int(rate))}/s{left}"
