@@ -53,3 +53,9 @@ def read_manifest(destination: Destination, name: str, trusted: Sequence[PublicK
             hint="spec.backup.encryption.trustedKeys names the keys that may sign.",
         )
     return decode(content, name)
+
+
+def forget(destination: Destination, name: str) -> None:
+    """Remove a backup, its manifest first: whatever is left after an end in between does not count."""
+    for kind in (MANIFEST, SIGNATURE, SNAPSHOT):
+        destination.delete(name + kind)

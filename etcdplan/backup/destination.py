@@ -79,6 +79,12 @@ class Destination:
             upload.give_up()
             raise
 
+    def delete(self, name: str) -> None:
+        """Remove a file; one that is not there is removed."""
+        with self._plainly(f"rid of {name}"):
+            (self.path / name).unlink(missing_ok=True)
+            sync_directory(self.path)
+
     @contextmanager
     def _plainly(self, what: str) -> Iterator[None]:
         try:
@@ -124,6 +130,11 @@ class Upload:
         self._digest.update(data)
         return len(data)
 
+    @property
+    def content(self) -> Content:
+        """What was written so far."""
+        return Content(self._size, self._digest.hexdigest())
+
     def finish(self) -> Content:
         """Give the file its name, synced, over no other; return what was written."""
         with self.destination._plainly(f"given {self._file.name}"):
@@ -132,7 +143,7 @@ class Upload:
             os.link(self._temporary, self.destination.path / self._file.name)
             self._temporary.unlink()
             sync_directory(self.destination.path)
-        return Content(self._size, self._digest.hexdigest())
+        return self.content
 
     def give_up(self) -> None:
         """Leave no half-written file behind, as far as that is possible."""

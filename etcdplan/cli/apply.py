@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from etcdplan.cli.approval import ask
 from etcdplan.cli.options import AgeIdentity, NoColor
 from etcdplan.cli.output import colored, progress, result, width
 from etcdplan.errors import EtcdplanError, UsageError
@@ -108,19 +109,7 @@ def _approve(
         raise typer.Exit(refusal.exit_code)
     if not document.steps:
         return None
-    if auto_approve:
-        return document
-    if not sys.stdin.isatty():
-        raise UsageError(
-            "There is no terminal to ask for approval.",
-            hint="Use --auto-approve, or save the plan, have it reviewed, and apply the file.",
-        )
-    progress("Only 'yes' will be accepted to approve.")
-    try:
-        answer = input("Apply this plan? ")
-    except (EOFError, KeyboardInterrupt):
-        progress("")
-        answer = ""
-    if answer != "yes":
-        raise UsageError("Not approved. Nothing was changed.")
+    if not auto_approve:
+        instead = "Use --auto-approve, or save the plan, have it reviewed, and apply the file."
+        ask("Apply this plan?", instead=instead)
     return document

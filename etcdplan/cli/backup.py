@@ -1,4 +1,4 @@
-"""etcdplan backup keygen, run, list, verify"""
+"""etcdplan backup keygen, run, list, verify, prune, fetch"""
 
 import sys
 from collections.abc import Callable
@@ -149,12 +149,7 @@ def verify(
     from etcdplan.render.backup import proven_text
 
     _, catalogues = _catalogues(spec)
-    newest = max(
-        (one.backups[0] for _, one in catalogues if one.backups), default=None, key=lambda one: one.time
-    )
-    wanted = name or (newest.name if newest else "")
-    if not wanted:
-        raise EtcdplanError("There is no backup that counts.", hint="etcdplan backup list SPEC")
+    wanted = name or _newest(catalogues)
     failed: list[EtcdplanError] = []
     for destination, catalogue in catalogues:
         manifest = next((one for one in catalogue.backups if one.name == wanted), None)
@@ -172,6 +167,103 @@ def verify(
     if failed:
         raise failed[0]
     return 0
+
+
+@app.command("prune")
+def prune(
+    spec: SpecPath,
+    auto_approve: Annotated[
+        bool, typer.Option("--auto-approve", help="Do not ask: remove what the policy does not keep.")
+    ] = False,
+) -> int:
+    """Remove the backups that spec.backup.retention does not keep, after showing which. Nothing unsigned is touched.
+
+    Exits with 6 when a destination could not be pruned.
+    """
+    import time
+
+    from etcdplan.backup.catalogue import forget
+    from etcdplan.backup.errors import DestinationError
+    from etcdplan.backup.retention import Keep, reasons_to_keep
+    from etcdplan.cli.approval import ask
+    from etcdplan.render.backup import pruning_text
+
+    loaded, catalogues = _catalogues(spec)
+    policy = _policy(loaded)
+    if policy.retention is None:
+        raise SpecError(
+            "The spec does not say which backups are kept.",
+            hint="Set spec.backup.retention; docs/backups.md.",
+        )
+    keep = Keep(**policy.retention.model_dump())
+    max_age = None if policy.max_age is None else policy.max_age // 1000
+    now = int(time.time())
+    kept = [
+        (place, reasons_to_keep(catalogue.backups, keep, now=now, max_age=max_age))
+        for place, catalogue in catalogues
+    ]
+    result(pruning_text(loaded.spec.metadata.name, kept))
+    going = [(place, name) for place, reasons in kept for name, why in reasons.items() if not why]
+    if not going:
+        return 0
+    if not auto_approve:
+        ask("Remove these backups for good?", instead="Use --auto-approve.")
+    failed: set[str] = set()
+    for place, name in going:
+        try:
+            forget(place, name)
+        except DestinationError as error:
+            failed.add(str(place))
+            progress(f"Error: {error.message}")
+    result(
+        f"{len(going)} removed." if not failed else f"Not all were removed from {', '.join(sorted(failed))}."
+    )
+    return 6 if failed else 0
+
+
+@app.command("fetch")
+def fetch(
+    spec: SpecPath,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="A new file, of mode 0600.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The backup; the newest by default.")
+    ] = None,
+    age_identity: AgeIdentity = None,
+) -> int:
+    """Write the decrypted snapshot of a backup to a file, whole and as its signed manifest says, or not at all."""
+    from etcdplan.backup.errors import BackupError
+    from etcdplan.backup.fetch import fetch as write
+
+    if not age_identity:
+        raise EtcdplanError(
+            "A backup is decrypted with an age identity, and none is given.",
+            hint="Name that of a recipient (--age-identity, or ETCDPLAN_AGE_IDENTITY).",
+        )
+    _, catalogues = _catalogues(spec)
+    wanted = name or _newest(catalogues)
+    failed = BackupError(
+        f"No destination has a backup {wanted} that counts.", hint="etcdplan backup list SPEC"
+    )
+    for destination, catalogue in catalogues:
+        for manifest in catalogue.backups:
+            if manifest.name == wanted:
+                try:
+                    write(destination, manifest, age_identity, out)
+                except BackupError as error:
+                    failed = error
+                    continue
+                result(f"wrote {out}: {wanted}, etcd {manifest.etcd_version}, revision {manifest.revision}")
+                return 0
+    raise failed
+
+
+def _newest(catalogues: "list[tuple[Destination, Catalogue]]") -> str:
+    newest = max(
+        (one.backups[0] for _, one in catalogues if one.backups), default=None, key=lambda one: one.time
+    )
+    if newest is None:
+        raise EtcdplanError("There is no backup that counts.", hint="etcdplan backup list SPEC")
+    return newest.name
 
 
 def _policy(loaded: "LoadedSpec") -> "Backup":

@@ -1,6 +1,6 @@
 """Backups, as text and as JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,21 @@ def catalogues_text(cluster: str, catalogues: "Sequence[tuple[Destination, Catal
         for name, why in catalogue.distrusted.items():
             lines.append(f"  {printable(name)} does not count: {printable(why)}")
     return "\n".join(lines)
+
+
+def pruning_text(cluster: str, kept: "Sequence[tuple[Destination, Mapping[str, tuple[str, ...]]]]") -> str:
+    """Return which backups go and which stay, and why, for each destination."""
+    lines = []
+    for destination, reasons in kept:
+        lines.append(f"Backups of {cluster} in {printable(str(destination))}")
+        if not reasons:
+            lines.append("  none that counts")
+        lines += [
+            f"  {'keep' if why else 'remove':6}  {name}  {', '.join(why)}".rstrip()
+            for name, why in reasons.items()
+        ]
+    going = sum(not why for _, reasons in kept for why in reasons.values())
+    return "\n".join([*lines, "", f"{going} to remove." if going else "Nothing to remove."])
 
 
 def catalogues_json(catalogues: "Sequence[tuple[Destination, Catalogue]]") -> dict[str, Any]:

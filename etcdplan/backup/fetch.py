@@ -1,0 +1,31 @@
+"""A backup comes back: decrypted into a file of its own, or not at all."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from etcdplan.backup.age import decrypt
+from etcdplan.backup.destination import Destination
+from etcdplan.backup.errors import BackupError
+from etcdplan.backup.manifest import SNAPSHOT, Manifest
+from etcdplan.backup.snapshot import Content
+
+
+def fetch(destination: Destination, manifest: Manifest, identities: Sequence[Path], into: Path) -> None:
+    """Write the snapshot of a trusted manifest to a new file of mode 0600.
+
+    Raises `BackupError` when it is not the one that the manifest names, or when the file is there; then there is no new
+    file.
+    """
+    upload = Destination(into.absolute().parent).upload(into.name)
+    try:
+        with destination.reader(manifest.name + SNAPSHOT) as encrypted:
+            decrypt(encrypted, upload, identities, name=f"{manifest.name} at {destination}")
+        if upload.content != Content(manifest.size, manifest.sha256):
+            raise BackupError(
+                f"{manifest.name} at {destination} does not decrypt to the snapshot that was taken.",
+                hint="Fetch it from another destination, or use another backup.",
+            )
+        upload.finish()
+    except BaseException:
+        upload.give_up()
+        raise
