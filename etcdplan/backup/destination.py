@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 from etcdplan.backup.errors import DestinationError
@@ -71,13 +72,9 @@ class Destination:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a small new file, whole or not at all."""
-        upload = self.upload(name)
-        try:
+        with self.upload(name) as upload:
             upload.write(data)
             upload.finish()
-        except BaseException:
-            upload.give_up()
-            raise
 
     def delete(self, name: str) -> None:
         """Remove a file; one that is not there is removed."""
@@ -116,12 +113,21 @@ class File:
 
 
 class Upload:
-    """A file that is being written. Whoever began it calls `finish` or `give_up`."""
+    """A file that is being written. Whoever began it calls `finish` or `give_up`; the latter is done at an error."""
 
     def __init__(self, file: File, temporary: Path) -> None:
         self.destination = file.destination
         self._file, self._temporary = file, temporary
         self._size, self._digest = 0, hashlib.sha256()
+
+    def __enter__(self) -> "Upload":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.give_up()
 
     def write(self, data: bytes) -> int:
         """Add to the file."""

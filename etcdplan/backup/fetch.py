@@ -16,16 +16,14 @@ def fetch(destination: Destination, manifest: Manifest, identities: Sequence[Pat
     Raises `BackupError` when it is not the one that the manifest names, or when the file is there; then there is no new
     file.
     """
-    upload = Destination(into.absolute().parent).upload(into.name)
-    try:
-        with destination.reader(manifest.name + SNAPSHOT) as encrypted:
-            decrypt(encrypted, upload, identities, name=f"{manifest.name} at {destination}")
+    with (
+        Destination(into.absolute().parent).upload(into.name) as upload,
+        destination.reader(manifest.name + SNAPSHOT) as encrypted,
+    ):
+        decrypt(encrypted, upload, identities, name=f"{manifest.name} at {destination}")
         if upload.content != Content(manifest.size, manifest.sha256):
             raise BackupError(
                 f"{manifest.name} at {destination} does not decrypt to the snapshot that was taken.",
                 hint="Fetch it from another destination, or use another backup.",
             )
         upload.finish()
-    except BaseException:
-        upload.give_up()
-        raise

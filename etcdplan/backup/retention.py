@@ -1,23 +1,11 @@
 """How long backups are kept: pure, for one destination."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from etcdplan.backup.manifest import Manifest
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """How many are kept: of the newest, and of the newest of each hour, day, ISO week and month (UTC) that has one."""
-
-    last: int
-    hourly: int = 0
-    daily: int = 0
-    weekly: int = 0
-    monthly: int = 0
-
+from etcdplan.spec.backup import Retention
 
 _PERIODS: Final[Mapping[str, Callable[[datetime], tuple[int, ...]]]] = {
     "hourly": lambda time: (time.year, time.month, time.day, time.hour),
@@ -28,7 +16,7 @@ _PERIODS: Final[Mapping[str, Callable[[datetime], tuple[int, ...]]]] = {
 
 
 def reasons_to_keep(
-    backups: Sequence[Manifest], keep: Keep, *, now: int, max_age: int | None
+    backups: Sequence[Manifest], keep: Retention, *, now: int, max_age: int | None
 ) -> dict[str, tuple[str, ...]]:
     """Return why each backup is kept, by name, the newest first; one without a reason may go.
 

@@ -184,7 +184,7 @@ def prune(
 
     from etcdplan.backup.catalogue import forget
     from etcdplan.backup.errors import DestinationError
-    from etcdplan.backup.retention import Keep, reasons_to_keep
+    from etcdplan.backup.retention import reasons_to_keep
     from etcdplan.cli.approval import ask
     from etcdplan.render.backup import pruning_text
 
@@ -195,11 +195,10 @@ def prune(
             "The spec does not say which backups are kept.",
             hint="Set spec.backup.retention; docs/backups.md.",
         )
-    keep = Keep(**policy.retention.model_dump())
     max_age = None if policy.max_age is None else policy.max_age // 1000
     now = int(time.time())
     kept = [
-        (place, reasons_to_keep(catalogue.backups, keep, now=now, max_age=max_age))
+        (place, reasons_to_keep(catalogue.backups, policy.retention, now=now, max_age=max_age))
         for place, catalogue in catalogues
     ]
     result(pruning_text(loaded.spec.metadata.name, kept))
@@ -244,16 +243,17 @@ def fetch(
     failed = BackupError(
         f"No destination has a backup {wanted} that counts.", hint="etcdplan backup list SPEC"
     )
-    for destination, catalogue in catalogues:
-        for manifest in catalogue.backups:
-            if manifest.name == wanted:
-                try:
-                    write(destination, manifest, age_identity, out)
-                except BackupError as error:
-                    failed = error
-                    continue
-                result(f"wrote {out}: {wanted}, etcd {manifest.etcd_version}, revision {manifest.revision}")
-                return 0
+    copies = [
+        (place, one) for place, catalogue in catalogues for one in catalogue.backups if one.name == wanted
+    ]
+    for place, manifest in copies:
+        try:
+            write(place, manifest, age_identity, out)
+        except BackupError as error:
+            failed = error
+            continue
+        result(f"wrote {out}: {wanted}, etcd {manifest.etcd_version}, revision {manifest.revision}")
+        return 0
     raise failed
 
 

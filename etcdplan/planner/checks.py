@@ -12,6 +12,7 @@ from etcdplan.diff.target import MemberTarget, Target
 from etcdplan.model.facts import Fact
 from etcdplan.model.machine import ANY_ADDRESS, Machine, Volume
 from etcdplan.model.state import Host, Settings, State, host_of
+from etcdplan.planner.rules.credentials import BACKDATED
 from etcdplan.spec.versions import Severity, defects
 
 CHECK_CODES: Final[Mapping[str, str]] = MappingProxyType(
@@ -35,8 +36,6 @@ CHECK_CODES: Final[Mapping[str, str]] = MappingProxyType(
 
 SKEW: Final = 1.0
 """Seconds that etcd takes for a high clock drift (`rafthttp/probing_status.go`)."""
-BACKDATED: Final = 300
-"""Seconds by which certificates are made valid earlier (`pki.authority.CLOCK_SKEW`)."""
 LOG: Final = 6 * 64 * 1024**2
 """Bytes that etcd's log takes: five old segments (`--max-wals`) and the one that is written to."""
 FSYNC, COMMIT = 0.010, 0.025

@@ -6,8 +6,8 @@ from etcdplan.planner.refusal import Refusal
 from etcdplan.steps.base import Step
 from etcdplan.steps.credentials import TrustAuthority
 
-CLOCKS_APART = 300
-"""Seconds by which a certificate begins before the clock of its issuer (`pki/authority.py`, CLOCK_SKEW)."""
+BACKDATED = 300
+"""Seconds by which certificates are made valid earlier (`pki.authority.CLOCK_SKEW`)."""
 
 
 def trust(view: View) -> Step | None:
@@ -36,7 +36,7 @@ def certificates(view: View) -> Step | Refusal | None:
 def _clock_is_wrong(view: View, host: str) -> Refusal | None:
     """A certificate is dated by the clock of this machine, and judged by that of the host."""
     ahead = view.state.host(host).machine.clock_ahead.value
-    if ahead is None or abs(ahead) < CLOCKS_APART:
+    if ahead is None or abs(ahead) < BACKDATED:
         return None
     return Refusal(
         "clocks-differ",

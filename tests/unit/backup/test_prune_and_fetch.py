@@ -13,10 +13,10 @@ from etcdplan.backup.age import encrypt
 from etcdplan.backup.catalogue import forget
 from etcdplan.backup.destination import Destination
 from etcdplan.backup.errors import DestinationError
-from etcdplan.backup.manifest import MANIFEST, SIGNATURE, SNAPSHOT, Manifest, new_name, written
+from etcdplan.backup.manifest import MANIFEST, SIGNATURE, SNAPSHOT
 from etcdplan.backup.signing import Signer
 from etcdplan.cli.app import run
-from tests.support.backups import with_backups
+from tests.support.backups import manifest, with_backups
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "three-members.yaml"
 DATABASE = random.Random(3).randbytes(4096)
@@ -39,30 +39,23 @@ class Bench:
 
     def put(self, age: int, place: str = "backups", *, size: int = len(PLAIN)) -> str:
         now = int(time.time()) - age
-        name = new_name(self.cluster, now, f"{age:08x}")
         sink = io.BytesIO()
         encrypt(io.BytesIO(PLAIN), sink, [self.recipient])
         encrypted = sink.getvalue()
-        manifest = Manifest(
-            name=name,
+        said = manifest(
+            now,
+            age,
             cluster=self.cluster,
-            cluster_id="1f",
-            member="m1",
-            etcd_version="3.6.16",
-            revision=7,
-            taken_at=written(now),
             size=size,
             sha256=hashlib.sha256(PLAIN).hexdigest(),
             encrypted_size=len(encrypted),
             encrypted_sha256=hashlib.sha256(encrypted).hexdigest(),
-            recipients=(self.recipient,),
-            verified="checksum",
-            made_by="a test",
         )
+        name = said.name
         destination = Destination(self.home / place)
         destination.write(name + SNAPSHOT, encrypted)
-        destination.write(name + SIGNATURE, Signer(self.home / "backup.ed25519").sign(manifest.encoded()))
-        destination.write(name + MANIFEST, manifest.encoded())
+        destination.write(name + SIGNATURE, Signer(self.home / "backup.ed25519").sign(said.encoded()))
+        destination.write(name + MANIFEST, said.encoded())
         return name
 
     def there(self, place: str = "backups") -> set[str]:

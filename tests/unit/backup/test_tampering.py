@@ -13,11 +13,13 @@ from etcdplan.backup.age import decrypt, encrypt
 from etcdplan.backup.catalogue import read_catalogue
 from etcdplan.backup.destination import Destination
 from etcdplan.backup.errors import BackupError
-from etcdplan.backup.manifest import MANIFEST, SIGNATURE, SNAPSHOT, Manifest
+from etcdplan.backup.manifest import MANIFEST, SIGNATURE, SNAPSHOT
 from etcdplan.backup.signing import PublicKey, Signer, new_signing_key
 from etcdplan.backup.snapshot import Content, SnapshotReader
 from etcdplan.pki.keyfile import new_identity, write_identity, write_key
+from tests.support.backups import manifest
 
+TAKEN = 1_795_482_123
 NAME = "prod-20261124T010203Z-0123abcd"
 CHUNK = 64 * 1024
 """Of an age file's payload (age v1), each with 16 bytes more."""
@@ -112,25 +114,6 @@ def test_every_bit_of_the_header_and_many_of_the_body_count(keys: tuple[Path, st
             opened(one, identity)
 
 
-def manifest(name: str = NAME, cluster: str = "prod") -> Manifest:
-    return Manifest(
-        name=name,
-        cluster=cluster,
-        cluster_id="1f",
-        member="m1",
-        etcd_version="3.6.16",
-        revision=7,
-        taken_at="2026-11-24T01:02:03Z",
-        size=544,
-        sha256="0" * 64,
-        encrypted_size=800,
-        encrypted_sha256="1" * 64,
-        recipients=("age1x",),
-        verified="checksum",
-        made_by="a test",
-    )
-
-
 class Kept:
     """A destination with one signed backup."""
 
@@ -140,7 +123,7 @@ class Kept:
         self.signer = Signer(place / "key")
         self.path = place / "kept"
         self.destination = Destination(self.path)
-        self.put(NAME, manifest().encoded())
+        self.put(NAME, manifest(TAKEN, name=NAME).encoded())
 
     def put(self, name: str, content: bytes, signature: bytes | None = None) -> None:
         self.destination.write(name + SNAPSHOT, b"encrypted")
@@ -187,13 +170,13 @@ def test_an_old_backup_under_a_new_name_does_not_count(kept: Kept) -> None:
 
 def test_a_backup_of_another_cluster_does_not_count(kept: Kept) -> None:
     name = "prod-20270101T000000Z-99999999"
-    kept.put(name, manifest(name, "prod-b").encoded())
+    kept.put(name, manifest(TAKEN, name=name, cluster="prod-b").encoded())
     assert kept.counting() == [NAME]
 
 
 def test_a_signed_manifest_with_unknown_or_missing_fields_does_not_count(kept: Kept) -> None:
     name = "prod-20270101T000000Z-99999999"
-    fields = json.loads(manifest(name).encoded())
+    fields = json.loads(manifest(TAKEN, name=name).encoded())
     kept.put(name, json.dumps({**fields, "level": "none"}).encode())
     assert kept.counting() == [NAME]
     assert (
