@@ -14,10 +14,10 @@ from typing import Final, Self
 
 from etcdplan.apply.clock import Clock, stamp
 from etcdplan.apply.holder import Holder, Life, life
-from etcdplan.apply.lock_file import LOCK_FILE, SILENT, Answer, LockHosts, LockRecord, read_lock
+from etcdplan.apply.lock_file import SILENT, Answer, LockHosts, LockRecord, read_lock
 from etcdplan.errors import EtcdplanError, LockHeldError, UnobservedError
 from etcdplan.hosts.each import Each, in_turn
-from etcdplan.hosts.ports import Fenced, HostRefused, HostStore
+from etcdplan.hosts.ports import LOCK_FILE, Fenced, HostRefused, HostStore
 
 STALE_AFTER: Final = 30.0
 """Seconds without a new heartbeat, on the reader's clock, after which a holder elsewhere counts as dead."""

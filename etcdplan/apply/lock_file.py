@@ -10,9 +10,8 @@ from pydantic import TypeAdapter
 from etcdplan.apply.holder import Holder
 from etcdplan.errors import EtcdplanError, UnobservedError
 from etcdplan.hosts.each import Each
-from etcdplan.hosts.ports import HostOutcomeUnknown, HostRefused, HostStore, HostUnreachable
+from etcdplan.hosts.ports import LOCK_FILE, HostOutcomeUnknown, HostRefused, HostStore, HostUnreachable
 
-LOCK_FILE: Final = "lock.json"
 SILENT: Final = (HostUnreachable, HostRefused, HostOutcomeUnknown)
 """What a host raises that does not do what the lock needs."""
 

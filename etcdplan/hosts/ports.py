@@ -17,6 +17,9 @@ from etcdplan.model.state import Data, Settings, Unit
 STATE_DIR = "/var/lib/etcdplan"
 """Where a host keeps its record, the lock, the journal and the claims of effects."""
 
+LOCK_FILE = "lock.json"
+"""In a `HostStore`: who may change the host (`apply.lock_file`)."""
+
 HEARTBEAT_FILE = "dead-man/heartbeat"
 """In a `HostStore`: the run's token, a space, and what is new with every beat, for the dead-men of the host."""
 
@@ -42,11 +45,14 @@ class Fenced(EtcdplanError):
     exit_code = 4
 
 
-def taken_over(address: str, found: object, token: int) -> Fenced:
-    """Return what to raise when the host's lock has the token `found` (None: none can be read) and not this run's."""
+def taken_over(address: str, directory: object, found: object, token: int) -> Fenced:
+    """Return what to raise when the host's lock has the token `found` (None: none can be read) and not this run's.
+
+    `directory` is where the host keeps its lock.
+    """
     held = "no lock that can be read" if found is None else f"the lock with token {found}"
     damaged = (
-        f" If none is under way, remove {STATE_DIR}/lock.json from {address}; it is written anew."
+        f" If none is under way, remove {directory}/{LOCK_FILE} from {address}; it is written anew."
         if found is None
         else ""
     )

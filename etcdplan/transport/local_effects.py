@@ -15,7 +15,7 @@ from etcdplan.errors import EtcdplanError, OutcomeUnknownError
 from etcdplan.hosts import leaf_pairs
 from etcdplan.hosts.data_dir import set_aside
 from etcdplan.hosts.files import make_directory, refusal, sync_directory, write_atomically
-from etcdplan.hosts.ports import Claim, HostOutcomeUnknown, HostRefused, ProgramFiles, taken_over
+from etcdplan.hosts.ports import LOCK_FILE, Claim, HostOutcomeUnknown, HostRefused, ProgramFiles, taken_over
 from etcdplan.hosts.supervisor import SupervisedUnit
 from etcdplan.hosts.unit_files import UnitFiles
 from etcdplan.model.state import ETCD, Settings, api_server_unit
@@ -26,7 +26,6 @@ from etcdplan.transport.local_store import LocalStore
 RECORD = "record.json"
 """The file of the host's record in its store."""
 
-_LOCK = "lock.json"
 _EFFECTS = "effects"
 _KEPT_EFFECTS = 200
 _GUARD_TIMEOUT = 30.0
@@ -204,13 +203,13 @@ class LocalEffects:
             self._prune(note.parent)
 
     def _check_token(self, claim: Claim) -> None:
-        content = self.store.read(_LOCK)
+        content = self.store.read(LOCK_FILE)
         try:
             token = None if content is None else json.loads(content)["token"]
         except (ValueError, TypeError, KeyError):
             token = None
         if token is None or token != claim.token:
-            raise taken_over(self.store.address, token, claim.token)
+            raise taken_over(self.store.address, self.store.directory, token, claim.token)
 
     def _claim(self, claim: Claim, what: str) -> Path:
         note = self.store.directory / _EFFECTS / quote(claim.effect_id, safe="")

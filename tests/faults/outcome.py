@@ -4,10 +4,10 @@ import json
 from collections import Counter
 from typing import Any
 
+from etcdplan.hosts.ports import LOCK_FILE
 from tests.support.fake_etcd import FakeData
 from tests.support.fake_machine import FakeMachine
 from tests.support.fake_pki import describe_leaf
-from tests.support.fake_ports import LOCK_FILE
 from tests.support.fake_world import Done, FakeWorld
 
 REPEATABLE = frozenset(

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from etcdplan.hosts.ports import (
+    LOCK_FILE,
     Claim,
     EtcdReport,
     Fenced,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 EFFECT_TAKES = 0.05
 WRITE_TAKES = 0.005
-LOCK_FILE = "lock.json"
 _FREE = 10 * 1024**3
 
 

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from etcdplan.errors import EtcdplanError
-from etcdplan.hosts.ports import Claim, HostOutcomeUnknown, HostRefused, HostUnreachable, taken_over
+from etcdplan.hosts.ports import (
+    STATE_DIR,
+    Claim,
+    HostOutcomeUnknown,
+    HostRefused,
+    HostUnreachable,
+    taken_over,
+)
 from etcdplan.hosts.remote.script import Answer, refused, run, size_of
 from etcdplan.hosts.remote.store import busy
 from etcdplan.hosts.shell import Shell
@@ -121,7 +128,7 @@ class Effects:
                     f"The connection to host {address} broke before it began to {what}; it did not, and will not."
                 )
             case "fenced":
-                raise taken_over(address, answer.text if answer.encoded else None, claim.token)
+                raise taken_over(address, STATE_DIR, answer.text if answer.encoded else None, claim.token)
             case "claimed":
                 raise HostRefused(
                     f"Effect {claim.effect_id} was already claimed on host {address}.",

@@ -12,9 +12,8 @@ import pytest
 from etcdplan.apply.heartbeat import Heartbeat
 from etcdplan.apply.holder import Holder, Life, life
 from etcdplan.apply.lock import STALE_AFTER, Lock, Waiting, acquire
-from etcdplan.apply.lock_file import LOCK_FILE
 from etcdplan.errors import LockHeldError, UnobservedError
-from etcdplan.hosts.ports import Fenced, HostRefused
+from etcdplan.hosts.ports import LOCK_FILE, Fenced, HostRefused
 from tests.support.clock import VirtualClock
 from tests.unit.apply.memory_store import MemoryStore
 

@@ -11,9 +11,8 @@ import pytest
 
 from etcdplan.apply.holder import Holder, Life
 from etcdplan.apply.lock import Lock, acquire
-from etcdplan.apply.lock_file import LOCK_FILE
 from etcdplan.errors import LockHeldError, UnobservedError
-from etcdplan.hosts.ports import Fenced, HostOutcomeUnknown, HostUnreachable
+from etcdplan.hosts.ports import LOCK_FILE, Fenced, HostOutcomeUnknown, HostUnreachable
 from tests.unit.apply.memory_store import MemoryStore
 
 HOSTS = ("h1", "h2", "h3", "h4", "h5")

@@ -1,9 +1,8 @@
 """What applies leave on the hosts is read as it is, and nothing is changed by reading."""
 
 from etcdplan.apply.holder import Holder, Life
-from etcdplan.apply.lock_file import LOCK_FILE
 from etcdplan.apply.pending import Pending, pending
-from etcdplan.hosts.ports import Hosts
+from etcdplan.hosts.ports import LOCK_FILE, Hosts
 from etcdplan.model.state import Host, State
 from etcdplan.render.pending import pending as as_json
 from etcdplan.render.pending import pending_lines

@@ -256,8 +256,10 @@ def test_a_token_that_is_not_the_newest_is_fenced(
     host.store.remove("lock.json")
     if lock is not None:
         host.store.write("lock.json", lock)
-    with pytest.raises(Fenced):
+    with pytest.raises(Fenced) as fenced:
         host.effects.write_record(claim(), b"x")
+    readable = lock is not None and (b"7" in lock or b"8" in lock)
+    assert (f"remove {host.store.directory}/lock.json" in (fenced.value.hint or "")) is not readable
     assert host.inspect(timeout=5).record.get() is None
     assert host.store.names("effects") == ()
 
