@@ -1,11 +1,13 @@
 """From an effect of the model to the calls of ports that make it."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from etcdplan.errors import EtcdplanError, StoppedError
-from etcdplan.hosts.ports import Claim, HostEffects, Hosts, ProgramFiles
+from etcdplan.hosts.ports import Claim, HostEffects, Hosts, ProgramFiles, StagedFiles
 from etcdplan.model.effects import (
     AddLearner,
     Effect,
@@ -24,6 +26,8 @@ from etcdplan.model.effects import (
     WriteRecord,
     WriteSettings,
 )
+from etcdplan.model.restore import Restore
+from etcdplan.model.restore_effects import AdoptStaged, StageData, VerifyRestored
 from etcdplan.model.state import Member, Membership, Record, State, api_server_unit, host_of
 
 Hook = Callable[[str, str, str], None]
@@ -46,6 +50,18 @@ class Signer(Protocol):
         ...
 
 
+class RestoreSource(Protocol):
+    """Where snapshots come from, and what their members are compared with. Both raise `StoppedError`."""
+
+    def member(self, restore: Restore, peer_url: str) -> AbstractContextManager[Path]:
+        """Give a data directory into which the snapshot was restored as that member; it is removed afterwards."""
+        ...
+
+    def compare(self, restore: Restore, state: State) -> None:
+        """Return when all members hold the same keys, and those of the snapshot."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call of a host's effect port, not made yet."""
@@ -60,7 +76,7 @@ class Call:
 class Caller:
     """Turns effects into calls. `encode` writes a record down, with all hosts that it should name.
 
-    `programs` returns the files of the spec's archive, or raises an `EtcdplanError`.
+    `programs` returns the files of the spec's archive, or raises an `EtcdplanError`. `backups` is for restores.
     """
 
     hosts: Hosts
@@ -68,6 +84,7 @@ class Caller:
     encode: Callable[[Record], bytes]
     hook: Hook | None = None
     programs: Callable[[], Mapping[str, bytes]] | None = None
+    backups: RestoreSource | None = None
 
     def calls(self, effect: Effect, state: State) -> Iterator[Call]:
         """Yield the calls that make the effect; each is made before the next is asked for.
@@ -97,6 +114,20 @@ class Caller:
                 )
             case SetDataAside(host):
                 yield Call(host, "set-data-aside", "etcd", lambda port, claim: port.set_data_aside(claim))
+            case StageData(host, restore, url):
+                source = self._backups()
+                yield Call(
+                    host, "stage-data", url, lambda port, claim: _stage(port, claim, source, restore, url)
+                )
+            case AdoptStaged(host):
+                yield Call(host, "adopt-staged", "etcd", lambda port, claim: port.adopt_staged(claim))
+            case VerifyRestored(host, record):
+                noted = self.encode(record)
+                if record.restore is not None:
+                    self._backups().compare(record.restore, state)
+                yield Call(
+                    host, "write-record", "record", lambda port, claim: port.write_record(claim, noted)
+                )
             case InstallProgram(host, version, path):
                 program = ProgramFiles(path, version, self._programs())
                 yield Call(
@@ -141,6 +172,11 @@ class Caller:
         except EtcdplanError as error:
             raise StoppedError(error.message, hint=error.hint) from error
 
+    def _backups(self) -> RestoreSource:
+        if self.backups is None:
+            raise StoppedError("A snapshot is needed and no backup is at hand.", hint="Set spec.backup.")
+        return self.backups
+
     def _issue(self, leaf: IssueLeaf) -> Iterator[Call]:
         requests: list[bytes] = []
         yield Call(
@@ -156,6 +192,11 @@ class Caller:
             leaf.name,
             lambda port, claim: port.install_leaf(claim, leaf.name, certificate),
         )
+
+
+def _stage(port: HostEffects, claim: Claim, source: RestoreSource, restore: Restore, url: str) -> None:
+    with source.member(restore, url) as root:
+        port.stage_data(claim, StagedFiles(root, restore, url))
 
 
 def _member_call(effect: AddLearner | Promote | Remove | MoveLeader, state: State) -> Call:

@@ -346,7 +346,8 @@ class Executor:
             record = state.hosts[address].record.value
             if record is None or membership is None:
                 continue
-            wanted = Record(record.cluster, record.cluster_id, hosts, membership.members)
+            ours = membership.cluster_id == record.cluster_id  # Not so between a restore and its end.
+            wanted = replace(record, hosts=hosts, members=membership.members if ours else record.members)
             if record.hosts != wanted.hosts or _entries(record) != _entries(wanted):
                 yield WriteRecord(address, wanted)
 

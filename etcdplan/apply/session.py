@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from etcdplan.apply.approved import Approved, groups_of, what_changed
-from etcdplan.apply.calls import Caller, Hook, Signer
+from etcdplan.apply.calls import Caller, Hook, RestoreSource, Signer
 from etcdplan.apply.clock import Clock, stamp
 from etcdplan.apply.dead_man import Heartbeats, armed
 from etcdplan.apply.events import Event, Note, RunStarted
@@ -52,6 +52,8 @@ class Session:
     hook: Hook | None = None
     programs: Callable[[], Mapping[str, bytes]] | None = None
     """Returns the files of the archive that the spec takes etcd from, by name."""
+    backups: RestoreSource | None = None
+    """Where a restore has its snapshot from."""
 
     def apply(self, approved: PlanDocument) -> int:
         """Carry out an approved plan and return the number of steps done.
@@ -137,7 +139,7 @@ class Session:
             target=self.target,
             hosts=self.hosts,
             observe=self.observe,
-            caller=Caller(self.hosts, self.signer, self._encode, self.hook, self.programs),
+            caller=Caller(self.hosts, self.signer, self._encode, self.hook, self.programs, self.backups),
             lock=lock,
             journal=journal,
             clock=self.clock,
@@ -152,9 +154,7 @@ class Session:
 
     def _encode(self, record: Record) -> bytes:
         hosts = record.hosts or tuple(self.target.member_hosts)
-        return encode_record(
-            Record(record.cluster, record.cluster_id, hosts, record.members), written=stamp(self.clock)
-        )
+        return encode_record(replace(record, hosts=hosts), written=stamp(self.clock))
 
     def _stores(self, state: State) -> dict[str, HostStore]:
         return {

@@ -13,10 +13,11 @@ _SIGNATURE_SIZE = 64
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What a destination has: backups that count, the newest first, and why others do not, by name."""
+    """What a destination has: backups that count, the newest first, why others do not, by name; what dead runs left."""
 
     backups: tuple[Manifest, ...]
     distrusted: dict[str, str]
+    left_over: frozenset[str] = frozenset()
 
 
 def read_catalogue(destination: Destination, cluster: str, trusted: Sequence[PublicKey]) -> Catalogue:
@@ -37,7 +38,9 @@ def read_catalogue(destination: Destination, cluster: str, trusted: Sequence[Pub
             continue
         if manifest.cluster == cluster:
             backups.append(manifest)
-    return Catalogue(tuple(sorted(backups, key=lambda one: (one.time, one.name), reverse=True)), distrusted)
+    ordered = tuple(sorted(backups, key=lambda one: (one.time, one.name), reverse=True))
+    left_over = frozenset(one for one in destination.left_over() if one.startswith(f"{cluster}-"))
+    return Catalogue(ordered, distrusted, left_over)
 
 
 def read_manifest(destination: Destination, name: str, trusted: Sequence[PublicKey]) -> Manifest:

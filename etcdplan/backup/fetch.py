@@ -5,9 +5,28 @@ from pathlib import Path
 
 from etcdplan.backup.age import decrypt
 from etcdplan.backup.destination import Destination
+from etcdplan.backup.directory import Directory
 from etcdplan.backup.errors import BackupError
 from etcdplan.backup.manifest import SNAPSHOT, Manifest
 from etcdplan.backup.snapshot import Content
+
+
+def fetch_any(
+    copies: Sequence[tuple[Destination, Manifest]], identities: Sequence[Path], into: Path
+) -> Manifest:
+    """Fetch from the first of the copies, at least one, that gives what its manifest says, and return that manifest.
+
+    Raises the first one's `BackupError` when none does.
+    """
+    failed: list[BackupError] = []
+    for destination, manifest in copies:
+        try:
+            fetch(destination, manifest, identities, into)
+        except BackupError as error:
+            failed.append(error)
+            continue
+        return manifest
+    raise failed[0]
 
 
 def fetch(destination: Destination, manifest: Manifest, identities: Sequence[Path], into: Path) -> None:
@@ -17,7 +36,7 @@ def fetch(destination: Destination, manifest: Manifest, identities: Sequence[Pat
     file.
     """
     with (
-        Destination(into.absolute().parent).upload(into.name) as upload,
+        Directory(into.absolute().parent).upload(into.name) as upload,
         destination.reader(manifest.name + SNAPSHOT) as encrypted,
     ):
         decrypt(encrypted, upload, identities, name=f"{manifest.name} at {destination}")

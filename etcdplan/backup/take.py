@@ -3,7 +3,7 @@
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -88,6 +88,9 @@ def take_backup(
     name = new_name(source.cluster, now, secrets.token_hex(4))
     status = source.etcd.status(timeout=_CALL)
     revision = source.etcd.linearizable_read(timeout=_CALL)
+    for place in destinations:
+        with suppress(DestinationError):  # It is named when it does not take the backup either.
+            place.remove_left_over()
     ends = _Fan(name + SNAPSHOT, destinations)
     try:
         reader = SnapshotReader(

@@ -4,14 +4,18 @@ That etcd listens on sockets in a directory of mode 0700 and on no port; it know
 """
 
 import json
-import os
-import re
 import subprocess
 from pathlib import Path
 from typing import Final
 
 from etcdplan.backup.errors import BackupError
-from etcdplan.backup.etcd_tools import EtcdTools
+from etcdplan.backup.etcd_tools import (
+    EtcdTools,
+    environment,
+    last_words,
+    restore_snapshot,
+    run_tool,
+)
 from etcdplan.backup.manifest import KvHash, Trial
 from etcdplan.hosts.processes import wait_until
 from etcdplan.transport.errors import EtcdRejected, EtcdUnreachable
@@ -22,7 +26,6 @@ _PEER: Final = "http://127.0.0.1:2380"
 _TOKEN: Final = "etcdplan-trial"  # noqa: S105 - no secret: it tells clusters apart
 _SOCKET: Final = "client:1"
 """etcd wants something like a port in the name of a socket."""
-_TOOL_PATIENCE: Final = 600
 _START_PATIENCE: Final = 120
 _STOP_PATIENCE: Final = 20
 _CALL: Final = 60.0
@@ -39,19 +42,14 @@ def try_restore(
     """
     status = _status(snapshot, tools)
     data = scratch / "data"
-    _run(
-        [
-            tools.snapshot_tool,
-            "snapshot",
-            "restore",
-            snapshot,
-            f"--data-dir={data}",
-            "--name=trial",
-            f"--initial-cluster=trial={_PEER}",
-            f"--initial-advertise-peer-urls={_PEER}",
-            f"--initial-cluster-token={_TOKEN}",
-        ],
-        "restored",
+    restore_snapshot(
+        tools,
+        snapshot,
+        data,
+        name="trial",
+        peer_url=_PEER,
+        initial_cluster=f"trial={_PEER}",
+        token=_TOKEN,
     )
     with (scratch / "log").open("wb") as log:
         etcd = subprocess.Popen(
@@ -67,7 +65,7 @@ def try_restore(
                 f"--initial-cluster-token={_TOKEN}",
             ],
             cwd=scratch,
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -83,39 +81,12 @@ def try_restore(
 
 
 def _status(snapshot: Path, tools: EtcdTools) -> dict[str, int]:
-    text = _run([tools.snapshot_tool, "snapshot", "status", snapshot, "--write-out=json"], "read")
+    text = run_tool([tools.snapshot_tool, "snapshot", "status", snapshot, "--write-out=json"], "read")
     try:
         said = json.loads(text)
         return {key: int(said[key]) for key in ("hash", "revision", "totalKey", "totalSize")}
     except (ValueError, KeyError, TypeError):
         raise BackupError(f"{tools.snapshot_tool.name} did not say what is in the snapshot.") from None
-
-
-def _run(command: list[str | Path], done: str) -> str:
-    try:
-        process = subprocess.run(
-            command, capture_output=True, text=True, timeout=_TOOL_PATIENCE, check=False, env=_environment()
-        )
-    except subprocess.TimeoutExpired:
-        raise BackupError(f"The snapshot was not {done} within {_TOOL_PATIENCE} s.") from None
-    if process.returncode:
-        raise BackupError(
-            f"{Path(command[0]).name} says that the snapshot cannot be {done}: {_last_words(process.stderr)}.",
-            hint="Use another backup; this one is no good.",
-        )
-    return process.stdout
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment without settings of etcd, which its programs would take from there."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ETCD_", "ETCDCTL_"))}
-    # Only 3.4's etcdctl needs the variable, and later ones warn of it.
-    return {**kept, "ETCDCTL_API": "3"}
-
-
-def _last_words(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return re.sub(r"[^\x20-\x7e]", "?", lines[-1])[:300].rstrip(".") if lines else "nothing"
 
 
 def _await(client: EtcdClient, etcd: subprocess.Popen[bytes], log: Path) -> None:
@@ -131,7 +102,7 @@ def _await(client: EtcdClient, etcd: subprocess.Popen[bytes], log: Path) -> None
         and etcd.poll() is None
     ):
         return
-    words = _last_words(log.read_text(errors="replace"))
+    words = last_words(log.read_text(errors="replace"))
     raise BackupError(f"An etcd with the restored data does not come up: {words}.")
 
 

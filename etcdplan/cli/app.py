@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from etcdplan import __version__
-from etcdplan.cli import access, apply, backup, lab, observe, pki, plan, reference, show, status, validate
+from etcdplan.cli import (
+    access,
+    apply,
+    backup,
+    lab,
+    observe,
+    pki,
+    plan,
+    reference,
+    restore,
+    show,
+    status,
+    validate,
+)
 from etcdplan.cli.output import show_error
 from etcdplan.errors import EtcdplanError, UsageError
 
@@ -24,6 +37,7 @@ app.command("validate")(validate.validate)
 app.command("plan")(plan.plan)
 app.command("observe")(observe.observe)
 app.command("apply")(apply.apply)
+app.command("restore")(restore.restore)
 app.command("access")(access.access)
 app.command("show")(show.show)
 app.command("status")(status.status)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etcdplan.cli.approval import ask
+from etcdplan.cli.approval import ask, shown
 from etcdplan.cli.options import AgeIdentity, NoColor
-from etcdplan.cli.output import colored, progress, result, width
+from etcdplan.cli.output import colored, progress, result
 from etcdplan.errors import EtcdplanError, UsageError
 
 if TYPE_CHECKING:
@@ -93,20 +93,12 @@ def _approve(
     cluster: "LiveCluster", path: Path, *, auto_approve: bool, no_color: bool
 ) -> "PlanDocument | None":
     """Plan now, show the plan and ask; None when there is nothing to do."""
-    from etcdplan.planner.document import to_document
-    from etcdplan.planner.unroll import unroll
     from etcdplan.render.printable import printable
-    from etcdplan.render.text import plan_text
 
     state = cluster.observe(measure=True)
     for note in cluster.notes(state):
         progress(f"Note: {printable(note)}")
-    plan = unroll(cluster.target, state)
-    document = to_document(plan, cluster.digest, spec_path=str(path), advice=cluster.advice())
-    color = colored(sys.stdout, no_color=no_color)
-    result(plan_text(document, color=color, width=width()))
-    for refusal in document.refusals:
-        raise typer.Exit(refusal.exit_code)
+    document = shown(cluster, state, path, no_color=no_color)
     if not document.steps:
         return None
     if not auto_approve:

@@ -12,10 +12,15 @@ from etcdplan.cli.output import progress, result, result_json
 from etcdplan.errors import EtcdplanError, SpecError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from etcdplan.backup.catalogue import Catalogue
     from etcdplan.backup.destination import Destination
+    from etcdplan.backup.manifest import Manifest
+    from etcdplan.backup.restoring import SnapshotSource
     from etcdplan.backup.signing import PublicKey
     from etcdplan.backup.take import Proof
+    from etcdplan.cli.cluster import LiveCluster
     from etcdplan.spec.backup import Backup
     from etcdplan.spec.load import LoadedSpec
 
@@ -230,31 +235,58 @@ def fetch(
     age_identity: AgeIdentity = None,
 ) -> int:
     """Write the decrypted snapshot of a backup to a file, whole and as its signed manifest says, or not at all."""
-    from etcdplan.backup.errors import BackupError
-    from etcdplan.backup.fetch import fetch as write
+    from etcdplan.backup.fetch import fetch_any
+    from etcdplan.spec.load import load_spec
 
-    if not age_identity:
+    identities = needed(age_identity)
+    manifest = fetch_any(copies_of(load_spec(spec), name), identities, out)
+    result(f"wrote {out}: {manifest.name}, etcd {manifest.etcd_version}, revision {manifest.revision}")
+    return 0
+
+
+def needed(identities: list[Path] | None) -> list[Path]:
+    """Return the age identities that open a backup; raise `EtcdplanError` when there is none."""
+    if not identities:
         raise EtcdplanError(
             "A backup is decrypted with an age identity, and none is given.",
             hint="Name that of a recipient (--age-identity, or ETCDPLAN_AGE_IDENTITY).",
         )
-    _, catalogues = _catalogues(spec)
+    return identities
+
+
+def copies_of(loaded: "LoadedSpec", name: str | None) -> "list[tuple[Destination, Manifest]]":
+    """Return the copies of a backup that count, at least one; of the newest when no name is given.
+
+    Raises `BackupError` when there is none.
+    """
+    from etcdplan.backup.errors import BackupError
+
+    catalogues = _catalogues_of(loaded)
     wanted = name or _newest(catalogues)
-    failed = BackupError(
-        f"No destination has a backup {wanted} that counts.", hint="etcdplan backup list SPEC"
-    )
     copies = [
         (place, one) for place, catalogue in catalogues for one in catalogue.backups if one.name == wanted
     ]
-    for place, manifest in copies:
-        try:
-            write(place, manifest, age_identity, out)
-        except BackupError as error:
-            failed = error
-            continue
-        result(f"wrote {out}: {wanted}, etcd {manifest.etcd_version}, revision {manifest.revision}")
-        return 0
-    raise failed
+    if not copies:
+        raise BackupError(
+            f"No destination has a backup {wanted} that counts.", hint="etcdplan backup list SPEC"
+        )
+    return copies
+
+
+def restore_source(
+    cluster: "LiveCluster", identities: "Sequence[Path]", etcd_dir: Path | None, scratch: Path | None
+) -> "SnapshotSource":
+    """Return where a restore takes its snapshot from; nothing is read yet."""
+    from etcdplan.backup.etcd_tools import find_tools
+    from etcdplan.backup.restoring import SnapshotSource
+
+    return SnapshotSource(
+        copies=lambda name: copies_of(cluster.loaded, name),
+        tools=lambda version: find_tools(version, _places(etcd_dir)),
+        identities=identities,
+        etcd=cluster.etcd,
+        scratch=scratch,
+    )
 
 
 def _newest(catalogues: "list[tuple[Destination, Catalogue]]") -> str:
@@ -273,10 +305,14 @@ def _policy(loaded: "LoadedSpec") -> "Backup":
 
 
 def _destinations(loaded: "LoadedSpec") -> "list[Destination]":
-    from etcdplan.backup.destination import Destination
+    from etcdplan.backup.directory import Directory
+    from etcdplan.backup.object_store import ObjectStore
     from etcdplan.cli.keys import beside
 
-    return [Destination(beside(loaded, path)) for path in _policy(loaded).destinations]
+    return [
+        ObjectStore(place) if place.startswith("s3://") else Directory(beside(loaded, place))
+        for place in _policy(loaded).destinations
+    ]
 
 
 def _trusted(loaded: "LoadedSpec") -> "list[PublicKey]":
@@ -298,13 +334,17 @@ def _trusted(loaded: "LoadedSpec") -> "list[PublicKey]":
 
 
 def _catalogues(spec: Path) -> "tuple[LoadedSpec, list[tuple[Destination, Catalogue]]]":
-    from etcdplan.backup.catalogue import read_catalogue
     from etcdplan.spec.load import load_spec
 
     loaded = load_spec(spec)
-    trusted = _trusted(loaded)
-    name = loaded.spec.metadata.name
-    return loaded, [(one, read_catalogue(one, name, trusted)) for one in _destinations(loaded)]
+    return loaded, _catalogues_of(loaded)
+
+
+def _catalogues_of(loaded: "LoadedSpec") -> "list[tuple[Destination, Catalogue]]":
+    from etcdplan.backup.catalogue import read_catalogue
+
+    trusted, name = _trusted(loaded), loaded.spec.metadata.name
+    return [(one, read_catalogue(one, name, trusted)) for one in _destinations(loaded)]
 
 
 def _proof(

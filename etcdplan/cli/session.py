@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from etcdplan.apply.failpoints import Boundaries, FailpointHosts, FailpointStore
 from etcdplan.apply.holder import Holder
 from etcdplan.apply.journal import RunnerFiles
 from etcdplan.apply.session import Session
+from etcdplan.cli.backup import restore_source
 from etcdplan.cli.cluster import LiveCluster
 from etcdplan.cli.interrupt import interruptible
 from etcdplan.cli.output import progress
@@ -59,8 +60,18 @@ def _naming(spec: Path) -> Iterator[None]:
 
 
 @contextmanager
-def session_of(cluster: LiveCluster, identities: Sequence[Path], *, color: bool) -> Iterator[Session]:
-    """Wire a session: progress to standard error, signals to checkpoints, the CA's key read before anything is done."""
+def session_of(
+    cluster: LiveCluster,
+    identities: Sequence[Path],
+    *,
+    color: bool,
+    etcd_dir: Path | None = None,
+    scratch: Path | None = None,
+) -> Iterator[Session]:
+    """Wire a session: progress to standard error, signals to checkpoints, the CA's key read before anything is done.
+
+    A restore finds etcd's programs in `etcd_dir` and works in `scratch`, if they are given.
+    """
 
     patience = _Patience()
 
@@ -77,7 +88,13 @@ def session_of(cluster: LiveCluster, identities: Sequence[Path], *, color: bool)
 
         hooks = Hooks.here()
         hooks.require(cluster.target.drain)
-    with _naming(cluster.loaded.path), interruptible(lambda again: tell(Interrupting(again))) as stop:
+    with ExitStack() as stack:
+        stack.enter_context(_naming(cluster.loaded.path))
+        stop = stack.enter_context(interruptible(lambda again: tell(Interrupting(again))))
+        source = None
+        if cluster.loaded.spec.spec.backup is not None:
+            source = restore_source(cluster, identities, etcd_dir, scratch)
+            stack.callback(source.close)
         yield Session(
             target=cluster.target,
             spec_digest=cluster.digest,
@@ -92,4 +109,5 @@ def session_of(cluster: LiveCluster, identities: Sequence[Path], *, color: bool)
             each=cluster.each,
             hook=hooks.run if hooks else None,
             programs=cluster.archive.files if cluster.archive else None,
+            backups=source,
         )

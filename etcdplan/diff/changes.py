@@ -31,6 +31,13 @@ class Change:
 def diff(target: Target, state: State) -> tuple[Change, ...]:
     """Compare a target with a settled state; what cannot be read is a change of action `unknown`."""
     view = View(target, state)
+    if (restore := view.restore) is not None:
+        why = (
+            f"{restore.snapshot} is to be restored"
+            if restore is target.restore
+            else f"{restore.snapshot} is being restored"
+        )
+        return (Change("cluster", "replace", f"{restore.replaces:x}", f"{restore.ids[0]:x}", why),)
     parts: list[Callable[[], Iterator[Change]]] = [lambda: _cluster(view), lambda: _members(view)]
     parts += [lambda host=host: _host(view, host) for host in target.hosts()]  # type: ignore[misc]
     parts += [lambda wanted=wanted: _member(view, wanted) for wanted in target.members.values()]  # type: ignore[misc]
@@ -47,7 +54,7 @@ def diff(target: Target, state: State) -> tuple[Change, ...]:
 
 def _cluster(view: View) -> Iterator[Change]:
     records = (host.record.value for host in view.state.hosts.values())
-    seen = {*view.state.clusters, *(record.cluster_id for record in records if record)}
+    seen = {*view.state.clusters, *(record.cluster_id for record in records if record)} - view.former
     if len(seen) > 1:
         ids = ", ".join(f"{number:x}" for number in sorted(seen))
         yield Change("cluster", "update", ids, f"{view.cluster_id:x}", "more than one cluster is seen")

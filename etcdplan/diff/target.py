@@ -4,9 +4,10 @@ Pure: it takes the spec and the fingerprint of the CA certificate that the spec 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from etcdplan.model.identity import bootstrap_ids
+from etcdplan.model.restore import Restore
 from etcdplan.model.state import PROGRAM, Settings, api_server_unit
 from etcdplan.spec.models import LoadBalancer, Spec
 
@@ -45,6 +46,8 @@ class MemberTarget:
     client_url: str
     settings: Settings
     leafs: tuple[LeafTarget, ...]
+    shut_in: Settings = field(default_factory=dict)
+    """The settings with which only its own host reaches it as a client; none where its address is a loopback one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class Target:
     initial_cluster: str
     founding_id: int
     """The ID that the cluster will have when it is bootstrapped from this spec."""
+    restore: Restore | None = None
+    """The restore that was asked for; once it has begun, what the hosts know of it counts."""
 
     @property
     def member_hosts(self) -> Mapping[str, MemberTarget]:
@@ -102,6 +107,13 @@ def _listen(scheme: str, host: str, port: int) -> str:
     """Return a listen URL; etcd listens on addresses, not on names (etcd `embed`, checkBindURLs)."""
     is_address = ":" in host or host.replace(".", "").isdigit()
     return _url(scheme, host if is_address else "0.0.0.0", port)  # noqa: S104
+
+
+def _shut_in(scheme: str, host: str, port: int) -> Settings:
+    if host.startswith("127.") or host == "::1":
+        return {}
+    url = _url(scheme, "127.0.0.1", port)
+    return {"listen-client-urls": url, "advertise-client-urls": url}
 
 
 def build_target(spec: Spec, *, ca: str) -> Target:
@@ -138,7 +150,13 @@ def build_target(spec: Spec, *, ca: str) -> Target:
             LeafTarget("peer", member.name, tuple(sorted(local)), both),
         )
         members[peer] = MemberTarget(
-            member.name, member.host, peer, client, settings, leafs if managed else ()
+            member.name,
+            member.host,
+            peer,
+            client,
+            settings,
+            leafs if managed else (),
+            _shut_in(scheme, member.host, member.client_port),
         )
     servers = {}
     for instance in body.api_servers.instances:

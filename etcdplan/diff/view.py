@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 from etcdplan.diff.target import ApiServerTarget, MemberTarget, Target
 from etcdplan.model.endpoints import KEPT, SERVERS
 from etcdplan.model.identity import DEFAULT_CLUSTER
 from etcdplan.model.quorum import Quorum, quorum
+from etcdplan.model.restore import Restore
 from etcdplan.model.state import Host, Member, Membership, Settings, State, host_of, steady
 from etcdplan.steps.api_server import RunApiServer
 from etcdplan.steps.credentials import IssueCertificate
@@ -45,11 +47,39 @@ class View:
         )
 
     @cached_property
+    def restore(self) -> Restore | None:
+        """Return the restore that is under way on the spec's hosts, or else that was asked for and is not done."""
+        hosts = (self.state.hosts.get(address) for address in self.target.hosts())
+        records = [host.record.value for host in hosts if host and host.record.value]
+        begun = [record.restore for record in records if record.restore]
+        asked = self.target.restore
+        if begun:
+            # That it was verified is noted on one host, and by the end of the restore on those that have it.
+            ended = any(record.cluster_id == begun[0].ids[0] for record in records)
+            return replace(begun[0], verified=ended or any(restore.verified for restore in begun))
+        done = asked is not None and any(record.cluster_id == asked.ids[0] for record in records)
+        return None if done else asked
+
+    @property
+    def restoring(self) -> Restore:
+        """Return the restore, for those who are asked only when there is one."""
+        if self.restore is None:
+            raise LookupError("nothing is being restored")
+        return self.restore
+
+    @cached_property
+    def former(self) -> frozenset[int]:
+        """Return the IDs of the clusters that this one was restored in the place of."""
+        records = (host.record.value for host in self.state.hosts.values())
+        return frozenset(former for record in records if record for former in record.former)
+
+    @cached_property
     def cluster_id(self) -> int:
         """Return the ID that this cluster has: as remembered, as answered, or as its bootstrap will give it."""
         for host in self.state.hosts.values():
-            if host.record.value is not None:
-                return host.record.value.cluster_id
+            record = host.record.value
+            if record is not None and record.cluster_id not in self.former:
+                return record.cluster_id
         membership = self.state.membership.value
         return membership.cluster_id if membership else self.target.founding_id
 
@@ -289,7 +319,7 @@ class View:
     def _left_behind(self, host: Host) -> bool:
         data = host.data.get()
         if data is not None:
-            return data.cluster_id == self.cluster_id
+            return data.cluster_id in {self.cluster_id, *self.former}
         if host.etcd.process.get() is not None:
             return True
         return host.address not in self.target.hosts() and host.record.get() is not None

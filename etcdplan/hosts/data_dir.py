@@ -5,11 +5,12 @@ A member's identity is written in its write-ahead log. Source: etcd `server/stor
 
 import contextlib
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from etcdplan.hosts.files import sync_directory
+from etcdplan.hosts.files import sync, sync_directory
 from etcdplan.model.state import Data
 
 HEAD = 4096
@@ -17,7 +18,9 @@ HEAD = 4096
 
 _METADATA, _CRC = 1, 4
 _ASIDE = "set-aside-"
-_OURS = re.compile(rf"member|lost\+found|default|{_ASIDE}.*|\.touch")
+STAGED = "staged-by-etcdplan"
+"""In the data directory: a restored one, with nothing but `member` in it. It is whole: it comes by a rename."""
+_OURS = re.compile(rf"member|lost\+found|default|{_ASIDE}.*|{STAGED}|\.touch")
 """What is no loss. `default` is where Debian's unit has its data: that counts where it is the data directory itself.
 `.touch` is etcd's own: written and removed at every start (fileutil.IsDirWriteable)."""
 
@@ -56,7 +59,9 @@ def judge(
         with contextlib.suppress(ValueError):
             return _identity(head)
     if segments(log_names):
-        return Data(0, 0, foreign=f"a damaged write-ahead log in {wal_dir or f'{data_dir}/member/wal'}")
+        return Data(
+            0, 0, foreign=f"a damaged write-ahead log in {wal_dir or f'{data_dir}/member/wal'}", damaged=True
+        )
     strange = [name for name in names() if not _OURS.fullmatch(name)]
     # Making its log, etcd removes whatever is in the log's directory (wal.go, renameWAL).
     strange += [f"{wal_dir}/{name}" for name in (log_names if wal_dir else ()) if name != ".touch"]
@@ -83,6 +88,67 @@ def set_aside(data_dir: Path, wal_dir: Path | None) -> None:
     if wal_dir is not None and wal_dir.name in _names(wal_dir.parent):
         wal_dir.rename(_free(wal_dir.with_name(f"{wal_dir.name}.{_ASIDE}{time}")))
         sync_directory(wal_dir.parent)
+
+
+def read_staged(data_dir: Path, wal_dir: Path | None) -> Data | None:
+    """Say whose data lies restored beside the data; None when nothing does. Raises `OSError`."""
+    return read_data(data_dir / STAGED, _staged_log(wal_dir) if wal_dir else None)
+
+
+def _staged_log(wal_dir: Path) -> Path:
+    """Return where a separate log waits: on its own file system."""
+    return wal_dir.with_name(f"{wal_dir.name}.{STAGED}")
+
+
+def stage(data_dir: Path, wal_dir: Path | None, root: Path) -> None:
+    """Copy a restored data directory beside the data, as a whole, in the place of one that was there.
+
+    The data directory is made when there is none. The log comes last, because the identity is in it: until then nothing
+    counts as staged. Raises `OSError`.
+    """
+    data_dir.mkdir(mode=0o700, exist_ok=True)
+    waits = data_dir / STAGED
+    copies = [(root / "member", waits / "member")]
+    if wal_dir is not None:
+        copies = [(root / "member/snap", waits / "member/snap"), (root / "member/wal", _staged_log(wal_dir))]
+    _discard(data_dir, wal_dir)
+    try:
+        for source, place in copies:
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            part = place.with_name(f"{place.name}.part")
+            shutil.copytree(source, part)
+            for path in (part, *part.rglob("*")):
+                path.chmod(0o700 if path.is_dir() else 0o600)
+                sync(path)
+            part.rename(place)
+            sync_directory(place.parent)
+        sync_directory(data_dir)
+    except OSError:
+        _discard(data_dir, wal_dir)
+        raise
+
+
+def _discard(data_dir: Path, wal_dir: Path | None) -> None:
+    """Remove what is staged, the log first, or what is left of it. Raises `OSError`."""
+    log = _staged_log(wal_dir) if wal_dir else data_dir / STAGED / "member/wal"
+    for old in (log, log.with_name(f"{log.name}.part"), data_dir / STAGED):
+        if old.exists():
+            shutil.rmtree(old)
+
+
+def adopt(data_dir: Path, wal_dir: Path | None) -> None:
+    """Rename staged data to where etcd reads them; may be repeated after it was cut off. Raises `OSError`.
+
+    A separate log comes last, because the identity is in it: until then the data counts as absent, and as staged.
+    """
+    waits = data_dir / STAGED
+    if (waits / "member").exists():
+        (waits / "member").rename(data_dir / "member")
+        sync_directory(data_dir)
+    if wal_dir is not None:
+        _staged_log(wal_dir).rename(wal_dir)
+        sync_directory(wal_dir.parent)
+    waits.rmdir()
 
 
 def _free(path: Path) -> Path:

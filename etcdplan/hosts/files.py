@@ -69,7 +69,16 @@ def make_directory(path: Path) -> None:
 
 def sync_directory(path: Path) -> None:
     """Make renames and removals in a directory lasting."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync(path, os.O_DIRECTORY)
+
+
+def sync(path: Path) -> None:
+    """Make a file's content, or a directory's names, lasting."""
+    _sync(path, 0)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
         os.fsync(descriptor)
     finally:

@@ -7,11 +7,13 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from etcdplan.errors import EtcdplanError, OutcomeUnknownError
 from etcdplan.model.facts import ABSENT, Fact
 from etcdplan.model.machine import UNMEASURED, Figures, Machine
+from etcdplan.model.restore import Restore
 from etcdplan.model.state import Data, Settings, Unit
 
 STATE_DIR = "/var/lib/etcdplan"
@@ -84,6 +86,15 @@ class ProgramFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class StagedFiles:
+    """A member's restored data on the runner: `root` is a data directory with nothing but `member` in it."""
+
+    root: Path
+    restore: Restore
+    peer_url: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostReport:
     """What files and processes say. `record` is the raw content of the host's record, `trust` of its CA bundle.
 
@@ -103,6 +114,8 @@ class HostReport:
     machine: Machine = UNMEASURED
     program: Fact[str] = ABSENT
     """The path of the program that was asked for, when it is there with the checksum that it came with."""
+    staged: Fact[Data] = ABSENT
+    """What lies restored beside etcd's data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +262,14 @@ class HostEffects(Protocol):
 
     def set_data_aside(self, claim: Claim) -> None:
         """Rename etcd's data within its directory, to a name that no etcd reads; delete nothing."""
+        ...
+
+    def stage_data(self, claim: Claim, staged: StagedFiles) -> None:
+        """Put a restored data directory beside etcd's data, whole or not at all, instead of one that was there."""
+        ...
+
+    def adopt_staged(self, claim: Claim) -> None:
+        """Rename what is staged to where etcd looks for its data; refused when there is something."""
         ...
 
     def make_leaf_key(self, claim: Claim, leaf: str) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from etcdplan.model.facts import ABSENT, known
-from etcdplan.model.settle import first_data, lose
+from etcdplan.model.settle import first_data, lose, silenced
 from etcdplan.model.state import (
     ETCD,
     PROGRAM,
@@ -206,6 +206,11 @@ class WriteRecord(HostEffect):
     only_files = True
 
     record: Record
+
+    def apply(self, state: State) -> State:
+        """Where a cluster is remembered, that nobody answers does not mean that there is none."""
+        changed = HostEffect.apply(self, state)
+        return silenced(changed) if self.record.restore is not None else changed
 
     def on(self, state: State, host: Host) -> Host:
         """Only the record changes."""

@@ -7,8 +7,6 @@ sorted peer URLs and the cluster token, the cluster's ID hashes the sorted membe
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from etcdplan.model.state import Settings
-
 
 def member_id(peer_urls: Iterable[str], token: str) -> int:
     """Return the ID of a member at bootstrap."""
@@ -22,13 +20,13 @@ def cluster_id(member_ids: Iterable[int]) -> int:
     return int.from_bytes(hashlib.sha1(data, usedforsecurity=False).digest()[:8])
 
 
-def initial_cluster(settings: Settings) -> Mapping[str, str]:
+def initial_cluster(settings: Mapping[str, str]) -> Mapping[str, str]:
     """Parse `initial-cluster` into peer URL to name; empty when it is not set."""
     pairs = (entry.split("=", 1) for entry in settings.get("initial-cluster", "").split(",") if "=" in entry)
     return {url: name for name, url in pairs}
 
 
-def bootstrap_ids(settings: Settings) -> tuple[int, Mapping[str, int]]:
+def bootstrap_ids(settings: Mapping[str, str]) -> tuple[int, Mapping[str, int]]:
     """Return the cluster ID and the member IDs by peer URL that an empty etcd with these settings would found."""
     token = settings.get("initial-cluster-token", "etcd-cluster")
     ids = {url: member_id([url], token) for url in initial_cluster(settings)}

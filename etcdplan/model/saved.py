@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from etcdplan.errors import EtcdplanError
+from etcdplan.model.facts import ABSENT
 from etcdplan.model.machine import UNMEASURED
 from etcdplan.model.state import State
 
@@ -22,11 +23,22 @@ def dump_state(state: State) -> dict[str, Any]:
     for address, host in saved["hosts"].items():
         if state.hosts[address].machine == UNMEASURED:
             del host["machine"]
+        if state.hosts[address].staged == ABSENT:
+            del host["staged"]
+        _without_defaults(host)
         for unit in (host["etcd"], *host["api_servers"].values()):
             for name in ("drained", "armed", "rolled_back"):
                 if not unit[name]:
                     del unit[name]  # So that older versions read it, too.
     return {"format_version": FORMAT_VERSION, "state": saved}
+
+
+def _without_defaults(host: dict[str, Any]) -> None:
+    """Leave out of data and record what only restores and damage set."""
+    for fact, names in ((host["data"], ("damaged",)), (host["record"], ("restore", "former"))):
+        for name in names if fact["value"] is not None else ():
+            if not fact["value"][name]:
+                del fact["value"][name]
 
 
 def load_state(content: bytes, name: str) -> State:

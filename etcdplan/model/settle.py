@@ -7,7 +7,7 @@ a learner catches up, a leader is elected). Steps wait for the second; a crash m
 from collections.abc import Mapping
 from dataclasses import replace
 
-from etcdplan.model.facts import Fact, known
+from etcdplan.model.facts import Fact, known, unknown
 from etcdplan.model.identity import bootstrap_ids, initial_cluster
 from etcdplan.model.quorum import quorum
 from etcdplan.model.state import Data, Host, Member, Membership, Settings, State, Unit, host_of
@@ -18,7 +18,17 @@ COMES_UP = 75
 
 def lose(state: State) -> State:
     """Return the state without what an effect just made impossible."""
-    return _follow(state, gains=False)
+    return _follow(silenced(state), gains=False)
+
+
+def silenced(state: State) -> State:
+    """Return the state without a member list that nobody is left to tell, as a restore leaves it for a while."""
+    listed, hosts = state.membership.value, state.hosts.values()
+    restored = any(host.record.value is not None and host.record.value.restore is not None for host in hosts)
+    if not restored or any(has_answered(state, url) for url in (listed.members if listed else ())):
+        return state
+    gone = unknown("members", "no etcd that could list the members answers")
+    return replace(state, membership=gone, last_seen=state.last_seen or listed, leader=None)
 
 
 def settle(state: State) -> State:
@@ -146,19 +156,32 @@ def _appear(state: State) -> State:
     if state.membership.value is not None:
         return state
     expected = state.last_seen if state.membership.is_unknown else None
-    candidate = _by_their_data(state, expected) if expected else _founded(state)
-    if candidate is None:
-        return state
-    running = {
-        url: replace(member, serving=_runs_as(state.hosts.get(host_of(url)), member) is True)
-        for url, member in candidate.members.items()
-    }
-    if not quorum(replace(candidate, members=running)).holds:
+    candidates = (_by_their_data(state, expected) if expected else _founded(state), _restored(state))
+    for candidate in filter(None, candidates):
+        running = _running(state, candidate)
+        if quorum(replace(candidate, members=running)).holds:
+            break
+    else:
         return state
     if all(has_answered(state, url) or _is_old(state, url) for url, m in running.items() if m.serving):
         return state
     silent = {url: replace(member, serving=False) for url, member in candidate.members.items()}
     return replace(state, membership=Fact(replace(candidate, members=silent)))
+
+
+def _running(state: State, candidate: Membership) -> Mapping[str, Member]:
+    return {
+        url: replace(member, serving=_runs_as(state.hosts.get(host_of(url)), member) is True)
+        for url, member in candidate.members.items()
+    }
+
+
+def _restored(state: State) -> Membership | None:
+    """The member list of the restore that is under way: whoever was remembered, its members may run by now."""
+    for host in state.hosts.values():
+        if host.record.value is not None and host.record.value.restore is not None:
+            return _from_settings(host.record.value.restore.initial_settings)
+    return None
 
 
 def _by_their_data(state: State, remembered: Membership) -> Membership:
@@ -191,15 +214,16 @@ def _founded(state: State) -> Membership | None:
         process, data = host.etcd.process.value, host.data.value
         if process is None or data is None:
             continue
-        cluster, ids = bootstrap_ids(process.settings)
-        if data.cluster_id != cluster:
-            continue
-        names: Mapping[str, str] = initial_cluster(process.settings)
-        return Membership(
-            cluster,
-            {
-                url: Member(ids[url], name, url, (), learner=False, serving=False)
-                for url, name in names.items()
-            },
-        )
+        founded = _from_settings(process.settings)
+        if data.cluster_id == founded.cluster_id:
+            return founded
     return None
+
+
+def _from_settings(settings: Settings) -> Membership:
+    """The member list that `initial-cluster` and its token give; nobody serves."""
+    cluster, ids = bootstrap_ids(settings)
+    names = initial_cluster(settings).items()
+    return Membership(
+        cluster, {url: Member(ids[url], name, url, (), learner=False, serving=False) for url, name in names}
+    )

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from etcdplan.model.facts import ABSENT, Fact, UnknownFact
 from etcdplan.model.machine import UNMEASURED, Machine
+from etcdplan.model.restore import Restore
 
 Settings = Mapping[str, str]
 """Effective settings of a process: flag name without dashes to value. Never changed in place."""
@@ -82,6 +83,8 @@ class Data:
     cluster_id: int
     member_id: int
     foreign: str = ""
+    damaged: bool = field(default=False, compare=False)
+    """What is foreign was an etcd's data once: its log cannot be read any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +103,16 @@ class Leaf:
 class Record:
     """A host's memory of the cluster that it is part of, for the time when no member answers.
 
-    `hosts` are those of the members, former ones included until everything has converged without them.
+    `hosts` are those of the members, former ones included until everything has converged without them. `restore` is
+    under way; `former` are the IDs of the clusters that were replaced by restores.
     """
 
     cluster: str
     cluster_id: int
     hosts: tuple[str, ...] = field(default=(), compare=False)
     members: Mapping[str, "Member"] = field(default_factory=dict, compare=False)
+    restore: Restore | None = None
+    former: tuple[int, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,8 @@ class Host:
     """The path of the program from the spec's archive, when it lies whole on the host."""
     full: bool = False
     """No space is left where etcd's data is, or too little for its log."""
+    staged: Fact[Data] = ABSENT
+    """What lies restored beside the data, to be put in its place."""
     unreachable: str = ""
     """Why the host does not answer; empty when it does. Then every fact above is unknown."""
     machine: Machine = field(default=UNMEASURED, compare=False)

@@ -207,6 +207,7 @@ def _host(one: _Seen, credentials: Credentials, *, now: int, serving: bool) -> H
         servers,
         report.program,
         full,
+        report.staged,
         machine=machine,
     )
 

@@ -1,9 +1,16 @@
 """A host's record of its cluster, as bytes."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from etcdplan.model.restore import Restore
 from etcdplan.model.state import Member, Record
+
+_RESTORE = TypeAdapter(Restore)
+"""Made once: every look at a host during a restore needs it."""
 
 
 def encode_record(record: Record, *, written: str) -> bytes:
@@ -25,6 +32,10 @@ def encode_record(record: Record, *, written: str) -> bytes:
         "members": members,
         "time": written,
     }
+    if record.restore is not None:
+        body["restore"] = asdict(record.restore)
+    if record.former:
+        body["former"] = list(record.former)
     return json.dumps(body, indent=1, sort_keys=True).encode() + b"\n"
 
 
@@ -43,7 +54,15 @@ def decode_record(content: bytes) -> tuple[Record, str]:
             )
             for entry in body["members"]
         }
-        record = Record(str(body["cluster"]), int(body["cluster_id"]), tuple(body["hosts"]), members)
+        restore = body.get("restore")
+        record = Record(
+            str(body["cluster"]),
+            int(body["cluster_id"]),
+            tuple(body["hosts"]),
+            members,
+            _RESTORE.validate_python(restore) if restore is not None else None,
+            tuple(int(former) for former in body.get("former", ())),
+        )
         return record, str(body["time"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"the record is damaged ({type(error).__name__}: {error})") from None

@@ -23,6 +23,7 @@ from etcdplan.model.endpoints import named
 from etcdplan.model.quorum import quorum, tolerance
 from etcdplan.model.server_rules import Operation, Peer, verdict
 from etcdplan.model.state import ETCD, Member, Membership, State, api_server_unit, host_of
+from etcdplan.planner import restore_invariants
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,9 @@ class Transition:
 
 def violations(transition: Transition) -> Iterator[str]:
     """Yield what the transition breaks, in plain words; nothing for a good one."""
+    if View(transition.target, transition.before).restore is not None:
+        yield from restore_invariants.violations(transition.target, transition.effect, transition.before)
+        return
     yield from _quorum_kept(transition)
     effect = transition.effect
     match effect:
@@ -73,7 +77,9 @@ def _quorum_kept(transition: Transition) -> Iterator[str]:
 
 def _arithmetic(transition: Transition, effect: AddLearner | Promote | Remove) -> Iterator[str]:
     """D4: the healthy are a quorum of the set after it, and tolerance stays at what it was or at what the spec has."""
-    born = any(host.record.value is not None for host in transition.start.hosts.values())
+    born = transition.target.restore is not None or any(
+        host.record.value is not None for host in transition.start.hosts.values()
+    )
     if not born and not _listed(transition.start).members and isinstance(effect, Remove):
         yield "it removes a member in a bootstrap"
     before, after = (quorum(state.membership.value) for state in (transition.before, transition.after))
@@ -180,5 +186,9 @@ def _data_unused(transition: Transition, effect: HostEffect) -> Iterator[str]:
     if member is not None and member.serving:
         yield f"it sets aside the data of {member.name}, which serves"
     view = View(transition.target, transition.start)
-    if not view.born and not view.only_started_itself(transition.before.host(effect.host)):
+    if (
+        not view.born
+        and transition.target.restore is None
+        and not view.only_started_itself(transition.before.host(effect.host))
+    ):
         yield "it sets data aside in a bootstrap"

@@ -23,6 +23,7 @@ from etcdplan.planner.rules import (
     lost,
     programs,
     quorum,
+    restoring,
     settings,
 )
 from etcdplan.steps.base import Step
@@ -63,6 +64,25 @@ RULES: tuple[Rule, ...] = (
     settings.rolling_change,
 )
 
+RESTORE: tuple[Rule, ...] = (
+    restoring.hosts_answer,
+    restoring.one_restore,
+    restoring.nothing_foreign,
+    restoring.begin,
+    programs.install,
+    credentials.trust,
+    credentials.certificates,
+    restoring.stage,
+    restoring.stop_api_servers,
+    restoring.stop_members,
+    restoring.swap,
+    restoring.start,
+    restoring.verify,
+    restoring.let_clients_in,
+    restoring.end,
+)
+"""While a restore is to be done; with its end recorded everywhere, the others go on and start the API servers."""
+
 REPAIRS: frozenset[Rule] = frozenset({api_servers.returned, cures.start_members, leftovers.retire_removed})
 """Rules whose steps may join a run that did not plan them: they cure or fence, and take nothing away."""
 
@@ -70,7 +90,7 @@ REPAIRS: frozenset[Rule] = frozenset({api_servers.returned, cures.start_members,
 def propose(target: Target, state: State) -> tuple[Rule | None, Step | Refusal | None]:
     """Return the first proposal for a settled state, with its rule; nothing when nothing is left to do."""
     view = View(target, state)
-    for rule in RULES:
+    for rule in RULES if view.restore is None else RESTORE:
         try:
             proposal = rule(view)
             if isinstance(proposal, Step):

@@ -1,14 +1,35 @@
 """The backup policy of a cluster, as a part of its spec."""
 
+import re
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from etcdplan.spec.base import FilePath, Model
+from etcdplan.spec.problems import Invalid, shown
 from etcdplan.spec.units import DurationMs
 
 AGE_RECIPIENT: Final = r"^age1[02-9ac-hj-np-z]{58}$"
 """Bech32 of an X25519 public key (age v1)."""
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_STORE: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.{1,2}(/|$))[\w.=-]+)*/?", re.ASCII)
+
+
+def _destination(value: str) -> str:
+    """Refuse every URL but that of a bucket; what might be a credential is not shown."""
+    scheme = _SCHEME.match(value)
+    if scheme is None and "::" not in value:
+        return value
+    remedy = "write a directory, or s3://bucket/prefix"
+    if scheme is None or "::" in value:
+        raise Invalid("chains of URLs are not taken", remedy)
+    if scheme[1] != "s3":
+        raise Invalid(f"{shown(scheme[1])} is not a kind of store that backups go to", remedy)
+    if not _STORE.fullmatch(value):
+        raise Invalid(
+            "is not a bucket and a prefix alone", f"{remedy}; credentials come from the environment"
+        )
+    return value
 
 
 class Encryption(Model):
@@ -38,8 +59,8 @@ class Retention(Model):
 class Backup(Model):
     """Where backups go, and when one counts."""
 
-    destinations: Annotated[list[FilePath], Field(min_length=1)]
-    """Directories, relative to that of the spec: every backup goes to each of them."""
+    destinations: Annotated[list[Annotated[FilePath, AfterValidator(_destination)]], Field(min_length=1)]
+    """Directories, relative to that of the spec, and buckets (`s3://bucket/prefix`): every backup goes to each."""
     encryption: Encryption
     verify: Literal["checksum", "restore"] = "restore"
     """`restore`: a backup counts only after it was read back, restored and served by an etcd of its own."""

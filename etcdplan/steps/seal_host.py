@@ -39,8 +39,12 @@ class SealHost(Step):
         if settings is not None and settings.get("initial-cluster-state") == "new":
             left.append(WriteSettings(self.host, ETCD, {**settings, "initial-cluster-state": "existing"}))
         if membership is not None:
-            record = Record(self.cluster, membership.cluster_id, members=membership.members)
-            if host.record.get() != record:
+            before = host.record.get()
+            former = before.former if before is not None else ()
+            if before is not None and before.cluster_id != membership.cluster_id:
+                former = (*former, before.cluster_id)  # A restore ends here.
+            record = Record(self.cluster, membership.cluster_id, members=membership.members, former=former)
+            if before != record:
                 left.append(WriteRecord(self.host, record))
         return tuple(left)
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from etcdplan.diff.target import CA_FILE, PKI
 from etcdplan.hosts import leaf_pairs
-from etcdplan.hosts.data_dir import read_data
+from etcdplan.hosts.data_dir import read_data, read_staged
 from etcdplan.hosts.files import plain_reason, read_if_there
 from etcdplan.hosts.listening import listening
 from etcdplan.hosts.ports import EtcdReport, HostReport
@@ -94,6 +94,9 @@ class LocalHost:
             return HostReport(
                 etcd=self._unit(etcd, deadline),
                 data=self._fact("data", lambda: read_data(*etcd.data_dirs(self.effects.default_data_dir))),
+                staged=self._fact(
+                    "staged", lambda: read_staged(*etcd.data_dirs(self.effects.default_data_dir))
+                ),
                 leafs={
                     leaf: self._fact(f"leaf/{leaf}", partial(leaf_pairs.read_leaf, pki, leaf))
                     for leaf in leafs

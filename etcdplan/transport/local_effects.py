@@ -13,9 +13,17 @@ from urllib.parse import quote
 from etcdplan.diff.target import CA_FILE, PKI
 from etcdplan.errors import EtcdplanError, OutcomeUnknownError
 from etcdplan.hosts import leaf_pairs
-from etcdplan.hosts.data_dir import set_aside
+from etcdplan.hosts.data_dir import adopt, set_aside, stage
 from etcdplan.hosts.files import make_directory, refusal, sync_directory, write_atomically
-from etcdplan.hosts.ports import LOCK_FILE, Claim, HostOutcomeUnknown, HostRefused, ProgramFiles, taken_over
+from etcdplan.hosts.ports import (
+    LOCK_FILE,
+    Claim,
+    HostOutcomeUnknown,
+    HostRefused,
+    ProgramFiles,
+    StagedFiles,
+    taken_over,
+)
 from etcdplan.hosts.supervisor import SupervisedUnit
 from etcdplan.hosts.unit_files import UnitFiles
 from etcdplan.model.state import ETCD, Settings, api_server_unit
@@ -108,12 +116,27 @@ class LocalEffects:
                 raise HostRefused(
                     f"etcd on {self.store.address} still runs on the data.", hint="Stop it first."
                 )
-            try:
-                set_aside(*UnitFiles(self._root, ETCD).data_dirs(self.default_data_dir))
-            except ValueError as error:
-                raise HostRefused(
-                    f"Where the data of {self.store.address} is cannot be read: {error}."
-                ) from error
+            set_aside(*self._data_dirs())
+
+    def stage_data(self, claim: Claim, staged: StagedFiles) -> None:
+        """Copy a restored data directory beside etcd's data."""
+        with self._claimed(claim, "stage restored data"):
+            stage(*self._data_dirs(), staged.root)
+
+    def adopt_staged(self, claim: Claim) -> None:
+        """Rename what is staged; refused while etcd runs."""
+        with self._claimed(claim, "put the restored data in place"):
+            if self._supervised(ETCD).process() is not None:
+                raise HostRefused(f"etcd on {self.store.address} still runs.", hint="Stop it first.")
+            adopt(*self._data_dirs())
+
+    def _data_dirs(self) -> tuple[Path, Path | None]:
+        try:
+            return UnitFiles(self._root, ETCD).data_dirs(self.default_data_dir)
+        except ValueError as error:
+            raise HostRefused(
+                f"Where the data of {self.store.address} is cannot be read: {error}."
+            ) from error
 
     def make_leaf_key(self, claim: Claim, leaf: str) -> bytes:
         """Make a new private key for a leaf beside the one in use; return a signing request (PEM)."""

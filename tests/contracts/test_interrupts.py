@@ -67,7 +67,8 @@ def test_progress_that_nobody_can_read_ends_nothing(monkeypatch: pytest.MonkeyPa
 
 
 def test_hints_name_the_spec() -> None:
-    loaded = SimpleNamespace(path=Path("my specs/prod.yaml"))
+    spec = SimpleNamespace(spec=SimpleNamespace(backup=None))
+    loaded = SimpleNamespace(path=Path("my specs/prod.yaml"), spec=spec)
     cluster = SimpleNamespace(
         loaded=loaded,
         signer=lambda _: None,

@@ -68,6 +68,7 @@ def _machine(world: FakeWorld, machine: FakeMachine) -> dict[str, Any]:
             for name, unit in machine.units.items()
         },
         "data": _data(world, machine.data),
+        "staged": _data(world, machine.staged),
         "aside": [_data(world, data) for data in machine.aside],
         "pairs": {
             name: (leaf.issuer, leaf.sans, leaf.usages, pair.has_its_key)

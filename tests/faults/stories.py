@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from etcdplan.model.restore import Restore, bump_for, new_token
 from etcdplan.spec.models import Spec
 from tests.support.fake_world import FakeWorld
 from tests.support.scenarios import founded, fresh, make_spec, target_of
@@ -55,6 +56,30 @@ def _change(name: str, before: Spec, after: Spec) -> Story:
 def _slow(world: FakeWorld) -> None:
     """Newcomers take long to catch up, and longer to say that they are there."""
     world.slow_publish, world.catch_up = True, 30.0
+
+
+def _restore(name: str, spec: Spec, damage: Callable[[FakeWorld], object]) -> Story:
+    """A snapshot of a founded world is restored after something befell it."""
+
+    def build() -> FakeWorld:
+        world = founded(spec=spec)
+        target = target_of(spec)
+        damage(world)
+        fresh(spec, world)
+        sha256 = "5a" * 32
+        world.asked = Restore(
+            "n-20260101T000000Z-00c0ffee",
+            sha256,
+            1234,
+            tuple((url, member.name) for url, member in sorted(target.members.items())),
+            new_token(target.cluster, sha256, target.founding_id),
+            bump_for(target.version),
+            target.founding_id,
+        )
+        world.allow_outage = True
+        return world.settle(20)
+
+    return Story(name, spec, build)
 
 
 def _hosts(*numbers: int) -> list[str]:
@@ -148,6 +173,10 @@ MORE: tuple[Story, ...] = (
     _repair("running-differs", THREE_API, _edit_running),
     _renewal(),
     _from_archive(),
+    _restore("restore", THREE_API, lambda world: None),
+    _restore("restore-1", make_spec(1, api_servers=1), lambda world: None),
+    _restore("restore-disks-lost", THREE_API, _each(FakeWorld.lose_disk, *_hosts(1, 2, 3))),
+    _restore("restore-new-hosts", THREE, _each(FakeWorld.replace_machine, *_hosts(1, 2, 3))),
 )
 
 

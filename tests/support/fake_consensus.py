@@ -143,7 +143,7 @@ def _lead(world: "FakeWorld", cluster: FakeCluster, alive: list[FakeProcess], ne
     cluster.leader = max(able, key=lambda p: (p.data.applied if p.data else 0, -p.pid))
     if not cluster.ever_led:
         cluster.ever_led = True
-        if sum(other.ever_led for other in world.clusters) > 1:
+        if sum(other.ever_led for other in world.clusters if other.id not in world.replaced) > 1:
             world.violations.append(f"{world.clock.now:.1f} a second cluster formed, ID {cluster.id:x}")
     return True
 

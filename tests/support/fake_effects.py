@@ -3,11 +3,11 @@
 import json
 from typing import TYPE_CHECKING
 
-from etcdplan.hosts.ports import Claim, HostRefused, ProgramFiles
+from etcdplan.hosts.ports import Claim, HostRefused, ProgramFiles, StagedFiles
 from etcdplan.model.state import Settings, steady
 from tests.support import fake_calls
 from tests.support.fake_machine import ETCD_UNIT, RECORD_FILE, FakeMachine, FakePair
-from tests.support.fake_start import end_process, hand_over, start_process
+from tests.support.fake_start import end_process, hand_over, restored_data, start_process
 
 if TYPE_CHECKING:
     from tests.support.fake_ports import FakeHost
@@ -136,6 +136,26 @@ class FakeEffects:
                 machine.data = None
 
         self._host.perform("set_data_aside", act, claim=claim)
+
+    def stage_data(self, claim: Claim, staged: StagedFiles) -> None:
+        """Put a restored data directory beside the data."""
+
+        def act(machine: FakeMachine) -> None:
+            write_check(machine)
+            self._world.replaced.add(staged.restore.replaces)
+            machine.staged = restored_data(self._world, staged)
+
+        self._host.perform("stage_data", act, staged.peer_url, claim=claim)
+
+    def adopt_staged(self, claim: Claim) -> None:
+        """Put what is staged in the place of the data."""
+
+        def act(machine: FakeMachine) -> None:
+            if machine.etcd.process is not None or machine.data is not None or machine.staged is None:
+                raise HostRefused(f"Nothing can be adopted on {machine.address}.")
+            machine.data, machine.staged = machine.staged, None
+
+        self._host.perform("adopt_staged", act, claim=claim)
 
     def make_leaf_key(self, claim: Claim, leaf: str) -> bytes:
         """Make a key."""

@@ -131,6 +131,7 @@ class FakeMachine:
     units: dict[str, FakeUnit] = field(default_factory=lambda: {ETCD_UNIT: FakeUnit()})
     data: FakeData | None = None
     aside: list[FakeData] = field(default_factory=list)
+    staged: FakeData | None = None
     pairs: dict[str, FakePair] = field(default_factory=dict)
     new_keys: dict[str, str] = field(default_factory=dict)
     bundle: bytes | None = None

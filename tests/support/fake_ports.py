@@ -23,7 +23,7 @@ from etcdplan.model.state import Data, Process, Settings, Unit
 from tests.support import fake_calls
 from tests.support.fake_consensus import follows, serves
 from tests.support.fake_effects import FakeEffects, write_check
-from tests.support.fake_etcd import FakeMember
+from tests.support.fake_etcd import FakeData, FakeMember
 from tests.support.fake_machine import ETCD_UNIT, FakeMachine
 from tests.support.fake_start import shows_certificate
 
@@ -76,7 +76,7 @@ class FakeHost:
             return ABSENT if value is None else known(value)
 
         data = machine.data
-        seen = data and Data(data.cluster.id if data.cluster else 0, data.member_id, data.foreign)
+        seen = data and _identity(data)
         units = {name: self._unit(machine, name, fact) for name in machine.units}
         return HostReport(
             etcd=units.pop(ETCD_UNIT),
@@ -89,6 +89,7 @@ class FakeHost:
             record=fact("record", machine.record),
             api_servers={name.removeprefix("apiserver/"): unit for name, unit in units.items()},
             program=fact("program", machine.program),
+            staged=fact("staged", machine.staged and _identity(machine.staged)),
             free_bytes=0 if machine.full else _FREE,
         )
 
@@ -185,6 +186,10 @@ class FakeHost:
         if effect in fake_calls.CALLS:
             return fake_calls.lost(effect, args)
         return HostOutcomeUnknown(f"It is unknown whether {effect} on {self.address} happened.")
+
+
+def _identity(data: FakeData) -> Data:
+    return Data(data.cluster.id if data.cluster else 0, data.member_id, data.foreign)
 
 
 def _shown(unit: str, settings: dict[str, str]) -> Settings:

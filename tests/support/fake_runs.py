@@ -1,14 +1,17 @@
 """The real observe, lock, journal and executor on the fake world."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
+from pathlib import Path
 
 from etcdplan.apply.events import Event
 from etcdplan.apply.holder import Holder
 from etcdplan.apply.session import Session
 from etcdplan.hosts.ports import Hosts, LeafFile
 from etcdplan.model.effects import IssueLeaf
+from etcdplan.model.restore import Restore
 from etcdplan.model.state import Leaf, State
 from etcdplan.observe.collect import PATIENCE, Credentials, observe
 from etcdplan.planner.document import PlanDocument, to_document
@@ -53,6 +56,23 @@ class RunnerDisk:
         self.files[name] = self.files.get(name, b"") + content
 
 
+@dataclass
+class FakeSource:
+    """A backup that is always at hand; what is made of it knows the fake world by itself."""
+
+    world: FakeWorld
+
+    @contextmanager
+    def member(self, restore: Restore, peer_url: str) -> Iterator[Path]:
+        """Give no directory."""
+        yield Path("/nowhere")
+
+    def compare(self, restore: Restore, state: State) -> None:
+        """Check that there is something to compare: every restored member serves."""
+        members = {url.split("://")[1].rsplit(":", 1)[0] for url, _ in restore.members}
+        assert set(self.world.serving()) == members
+
+
 _ids = count(1)
 
 
@@ -70,7 +90,8 @@ class Runner:
     def __post_init__(self) -> None:
         self.name = f"runner{next(_ids)}"
         self.hosts = self.hosts or self.world.controller(self.name)
-        self.target = target_of(self.spec)
+        known = any(b'"restore"' in (machine.record or b"") for machine in self.world.machines.values())
+        self.target = replace(target_of(self.spec), restore=None if known else self.world.asked)
 
     def observe(self, timeout: float = PATIENCE) -> State:
         """Observe the world."""
@@ -102,6 +123,7 @@ class Runner:
             beat=False,
             hook=self.world.run_hook,
             programs=lambda: {"etcd": b"a program"},
+            backups=FakeSource(self.world),
         )
 
     def apply(self) -> int:

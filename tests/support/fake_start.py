@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from etcdplan.hosts.ports import StagedFiles
 from tests.support.fake_etcd import FakeCluster, FakeData, FakeMember, founded_id, founder_id
 from tests.support.fake_machine import ETCD_UNIT, FakeMachine, FakePair, FakeProcess, split_url
 
@@ -188,6 +189,21 @@ def _found(
         cluster = FakeCluster(cluster_id, [(len(members), members)], committed=len(members))
         world.clusters.append(cluster)
     return _new_data(world, process, cluster, own, applied=cluster.history[0][0])
+
+
+def restored_data(world: "FakeWorld", staged: StagedFiles) -> FakeData:
+    """Return what etcd's tool makes of a snapshot: a member of a cluster in which nothing was written yet."""
+    ids = {url: founder_id(url, staged.restore.token) for url, _ in staged.restore.members}
+    cluster_id = founded_id(ids.values())
+    cluster = next((one for one in world.clusters if one.id == cluster_id), None)
+    if cluster is None:
+        members = {
+            ids[url]: FakeMember(ids[url], name, url, (), learner=False)
+            for url, name in staged.restore.members
+        }
+        cluster = FakeCluster(cluster_id, [(len(members), members)], committed=len(members))
+        world.clusters.append(cluster)
+    return FakeData(cluster, ids[staged.peer_url], cluster.history[0][0])
 
 
 def _new_data(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
+from etcdplan.model.restore import Restore
 from tests.support import fake_consensus
 from tests.support.clock import VirtualClock
 from tests.support.fake_effects import fire
@@ -69,6 +70,10 @@ class FakeWorld:
         """What hooks were run with, and the effects on API servers between them."""
         self.dead_men = False
         """Hosts take changes back, as systemd hosts do. They do so when `fire_dead_men` says that time is up."""
+        self.asked: Restore | None = None
+        """The restore that whoever applies asks for, until a host knows of it."""
+        self.replaced: set[int] = set()
+        """The IDs of the clusters that a restore gives up."""
         self.violations: list[str] = []
         self.effects_log: list[Done] = []
         self.members_added: Counter[str] = Counter()
@@ -241,7 +246,7 @@ class FakeWorld:
         """Return how many acknowledged writes the members that serve lack; all of them when nobody serves."""
         lost = 0
         for cluster in self.clusters:
-            if cluster.ever_led:
+            if cluster.ever_led and cluster.id not in self.replaced:
                 held = [
                     p.data.applied
                     for p in self.live_etcds()

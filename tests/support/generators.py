@@ -6,7 +6,9 @@ from random import Random
 from typing import Any
 
 from etcdplan.diff.target import Target, build_target
+from etcdplan.diff.view import View
 from etcdplan.model.facts import Fact, unknown
+from etcdplan.model.restore import Restore, bump_for, new_token
 from etcdplan.model.state import ETCD, Host, State, Unit
 from etcdplan.spec.models import Spec
 from tests.support.model_faults import FAULTS
@@ -249,6 +251,11 @@ def draw_pair(seed: int) -> Pair:
         _work(world, draft.target(), rng.randrange(60) if cut else 10_000, story)
         if rng.random() < 0.3:
             _break(rng, world, draft, story)
+    restores = Random(f"restore {seed}")
+    if restores.random() < 0.08:
+        asked = replace(draft.target(), restore=_request(restores, draft.target(), world.state))
+        _work(world, asked, restores.randrange(60), story)
+        story.append("restore")
     if rng.random() < 0.6:
         draft = edit(rng, draft)
         story.append("edit")
@@ -256,6 +263,9 @@ def draw_pair(seed: int) -> Pair:
     for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
         _break(rng, world, draft, story)
     target = draft.target()
+    if restores.random() < 0.06:
+        target = replace(target, restore=_request(restores, target, world.state))
+        story.append("asks for a restore")
     hidden: tuple[str, ...] = ()
     if rng.random() < 0.12:
         hidden = (rng.choice(sorted(world.state.hosts)),)
@@ -267,6 +277,15 @@ def draw_pair(seed: int) -> Pair:
     if hidden:
         story.append(f"without {' and '.join(hidden)}")
     return Pair(seed, draft, target, state, tuple(story), world, hidden)
+
+
+def _request(rng: Random, target: Target, state: State) -> Restore:
+    """Ask for the restore of a snapshot, of another one each time."""
+    sha256 = f"{rng.randrange(16**6):06x}" + "0" * 58
+    replaces = View(target, state).cluster_id
+    members = tuple((url, member.name) for url, member in sorted(target.members.items()))
+    token, bump = new_token(target.cluster, sha256, replaces), bump_for(target.version)
+    return Restore("n-20260101T000000Z-00c0ffee", sha256, 1234, members, token, bump, replaces)
 
 
 def _work(world: World, target: Target, effects: int, story: list[str]) -> None:

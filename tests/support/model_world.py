@@ -60,7 +60,9 @@ class World:
         for address in target.hosts():
             record = self.state.hosts[address].record.value
             if record is not None:
-                now = replace(record, hosts=tuple(dict.fromkeys(places)), members=membership.members)
+                ours = membership.cluster_id == record.cluster_id
+                members = membership.members if ours else record.members
+                now = replace(record, hosts=tuple(dict.fromkeys(places)), members=members)
                 self.do(WriteRecord(address, now))
 
     def machine(self, address: str) -> Host:
@@ -73,6 +75,11 @@ class World:
         """Have a machine for every host that a spec names; API servers that are to be are installed and idle."""
         for address in target.hosts():
             self.machine(address)
+        forgotten = not any(host.record.value for host in self.state.hosts.values())
+        if self.state.membership.is_unknown and forgotten:
+            self.state = replace(
+                self.state, membership=ABSENT
+            )  # The last one that knew of a restore is gone.
         for server in target.api_servers.values():
             host = self.state.hosts[server.host]
             if server.name not in host.api_servers:

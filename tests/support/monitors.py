@@ -85,9 +85,14 @@ class Monitors:
             found += self._at_most_one("API server", before.ready - after.ready, after.ready, everything)
         if after.data_directories < before.data_directories:
             found.append("data was deleted")
+        if len(after.quorate) > max(len(before.quorate), 1):
+            found.append("two clusters serve at once")
+        if world.replaced and after.ready and not before.ready and (names := _half_restored(world)):
+            found.append(f"an API server runs while {names} is half restored")
         found += [
             f"no member holds the acknowledged writes of cluster {cluster.id:x} any more"
             for cluster in before.safe - after.safe
+            if cluster.id not in world.replaced
         ]
         world.violations += [f"{world.clock.now:.1f} {effect}: {what}" for what in found]
 
@@ -113,6 +118,17 @@ def _client_urls(world: "FakeWorld") -> tuple[set[str], set[str]]:
             former |= cluster.client_urls
         current.update(url for member in cluster.members.values() for url in member.client_urls)
     return current, former
+
+
+def _half_restored(world: "FakeWorld") -> str:
+    """Return the hosts on which old data lies where a restore is under way, or new data waits."""
+    half = (
+        machine.address
+        for machine in world.machines.values()
+        if machine.staged
+        or (machine.data and machine.data.cluster and machine.data.cluster.id in world.replaced)
+    )
+    return ", ".join(half)
 
 
 def _holds_all(applied: int, cluster: FakeCluster) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from etcdplan.hosts.ports import Claim, HostRefused, ProgramFiles
+from etcdplan.hosts.ports import Claim, HostRefused, ProgramFiles, StagedFiles
 from etcdplan.hosts.remote import dead_man
 from etcdplan.hosts.remote.calls import Calls, EtcdAccess
 from etcdplan.hosts.remote.flag_words import effective, flags_among
@@ -135,6 +135,17 @@ class RemoteEffects:
 
         found = self._seen(places, f"Where the data of {self.shell.address} is cannot be read")
         self._once.do(claim, "set-aside", "set the data aside", self.layout.etcd_unit, *found)
+
+    def stage_data(self, claim: Claim, staged: StagedFiles) -> None:
+        """Refuse: systemd hosts are not restored onto yet."""
+        raise self._not_yet()
+
+    def adopt_staged(self, claim: Claim) -> None:
+        """Refuse."""
+        raise self._not_yet()
+
+    def _not_yet(self) -> HostRefused:
+        return HostRefused(f"Host {self.shell.address} runs systemd: restoring onto it is not supported yet.")
 
     def make_leaf_key(self, claim: Claim, leaf: str) -> bytes:
         """Make a new private key for a leaf beside the one in use; return a signing request (PEM)."""

@@ -69,7 +69,7 @@ def _off(view: View, going: set[str]) -> Step | Refusal | None:
     return (
         _override_naming(view, endpoints)
         or _first_naming(view, lambda flags: bool(named(flags) & endpoints))
-        or _unlisted_naming(view, endpoints)
+        or unlisted_naming(view, endpoints, lambda used: f"{', '.join(sorted(used))}, which shall be removed")
     )
 
 
@@ -88,7 +88,8 @@ def _override_naming(view: View, endpoints: set[str]) -> Refusal | None:
     return None
 
 
-def _unlisted_naming(view: View, endpoints: set[str]) -> Refusal | None:
+def unlisted_naming(view: View, endpoints: set[str], what: Callable[[frozenset[str]], str]) -> Refusal | None:
+    """Refuse when an API server that the spec does not name runs and uses one of these endpoints; `what` says which."""
     listed = {(server.host, server.name) for server in view.target.api_servers.values()}
     for host in view.state.hosts.values():
         if host.unreachable:
@@ -100,8 +101,7 @@ def _unlisted_naming(view: View, endpoints: set[str]) -> Refusal | None:
                 return Refusal(
                     "api-server-not-listed",
                     f"apiserver/{name}",
-                    f"API server {name} on {host.address}, which the spec does not name, runs and uses "
-                    f"{', '.join(sorted(used))}, which shall be removed.",
+                    f"API server {name} on {host.address}, which the spec does not name, runs and uses {what(used)}.",
                     "Put it into the spec, or stop it.",
                 )
     return None

@@ -3,7 +3,7 @@
 from etcdplan.diff.target import MemberTarget
 from etcdplan.diff.view import View
 from etcdplan.model.identity import bootstrap_ids
-from etcdplan.model.state import Member, host_of
+from etcdplan.model.state import Member, Record, host_of
 from etcdplan.planner.refusal import Refusal
 
 
@@ -34,13 +34,8 @@ def one_cluster(view: View) -> Refusal | None:
     seen = {record.cluster_id for record in records.values() if record} | set(state.clusters)
     for address, record in records.items():
         if record is not None and record.cluster != view.target.cluster:
-            return Refusal(
-                "other-cluster",
-                f"host/{address}",
-                f"Host {address} belongs to cluster {record.cluster!r} ({record.cluster_id:x}), "
-                f"the spec is for {view.target.cluster!r}.",
-                "Take the host out of this spec, or use the spec of its cluster.",
-            )
+            return other_cluster(view, address, record)
+    seen -= view.former  # Of a late one of these, `leftovers` takes care.
     if len(seen) > 1:
         ids = ", ".join(f"{number:x}" for number in sorted(seen))
         return Refusal(
@@ -60,6 +55,17 @@ def one_cluster(view: View) -> Refusal | None:
             "Taking over an existing cluster is not supported yet; use other hosts or ports for a new one.",
         )
     return None
+
+
+def other_cluster(view: View, address: str, record: Record) -> Refusal:
+    """Refuse a host that remembers a cluster of another name."""
+    return Refusal(
+        "other-cluster",
+        f"host/{address}",
+        f"Host {address} belongs to cluster {record.cluster!r} ({record.cluster_id:x}), "
+        f"the spec is for {view.target.cluster!r}.",
+        "Take the host out of this spec, or use the spec of its cluster.",
+    )
 
 
 def _begun_with(view: View, address: str, cluster_id: int) -> bool:
@@ -91,13 +97,18 @@ def nothing_foreign(view: View) -> Refusal | None:
             f"data of etcd cluster {data.cluster_id:x}" if data.cluster_id != view.cluster_id else ""
         )
         if what and (view.born or data.cluster_id == 0):
-            return Refusal(
-                "foreign-data",
-                f"host/{wanted.host}",
-                f"The data directory {wanted.settings['data-dir']} on {wanted.host} is not ours: it holds {what}.",
-                "Look at it, and move it away yourself if nobody needs it; etcdplan never touches data of others.",
-            )
+            return foreign_data(wanted, what)
     return None
+
+
+def foreign_data(wanted: MemberTarget, what: str) -> Refusal:
+    """Refuse a data directory that holds what is not the cluster's."""
+    return Refusal(
+        "foreign-data",
+        f"host/{wanted.host}",
+        f"The data directory {wanted.settings['data-dir']} on {wanted.host} is not ours: it holds {what}.",
+        "Look at it, and move it away yourself if nobody needs it; etcdplan never touches data of others.",
+    )
 
 
 def nothing_unsupported(view: View) -> Refusal | None:

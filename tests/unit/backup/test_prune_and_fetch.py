@@ -11,7 +11,7 @@ import yaml
 
 from etcdplan.backup.age import encrypt
 from etcdplan.backup.catalogue import forget
-from etcdplan.backup.destination import Destination
+from etcdplan.backup.directory import Directory
 from etcdplan.backup.errors import DestinationError
 from etcdplan.backup.manifest import MANIFEST, SIGNATURE, SNAPSHOT
 from etcdplan.backup.signing import Signer
@@ -52,7 +52,7 @@ class Bench:
             encrypted_sha256=hashlib.sha256(encrypted).hexdigest(),
         )
         name = said.name
-        destination = Destination(self.home / place)
+        destination = Directory(self.home / place)
         destination.write(name + SNAPSHOT, encrypted)
         destination.write(name + SIGNATURE, Signer(self.home / "backup.ed25519").sign(said.encoded()))
         destination.write(name + MANIFEST, said.encoded())
@@ -112,17 +112,17 @@ def test_without_a_retention_nothing_is_pruned(bench: Bench, capsys: pytest.Capt
 
 def test_the_manifest_goes_first(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     name = bench.put(100)
-    destination, deleted = Destination(bench.home / "backups"), 0
-    delete = Destination.delete
+    destination, deleted = Directory(bench.home / "backups"), 0
+    delete = Directory.delete
 
-    def dies(self: Destination, file: str) -> None:
+    def dies(self: Directory, file: str) -> None:
         nonlocal deleted
         deleted += 1
         if deleted > 1:
             raise DestinationError("gone")
         delete(self, file)
 
-    monkeypatch.setattr(Destination, "delete", dies)
+    monkeypatch.setattr(Directory, "delete", dies)
     with pytest.raises(DestinationError):
         forget(destination, name)
     assert bench.there() == files(name) - {name + MANIFEST}

@@ -11,7 +11,7 @@ import pytest
 
 from etcdplan.backup.age import decrypt, encrypt
 from etcdplan.backup.catalogue import read_catalogue
-from etcdplan.backup.destination import Destination
+from etcdplan.backup.directory import Directory
 from etcdplan.backup.errors import BackupError
 from etcdplan.backup.manifest import MANIFEST, SIGNATURE, SNAPSHOT
 from etcdplan.backup.signing import PublicKey, Signer, new_signing_key
@@ -122,7 +122,7 @@ class Kept:
         write_key(place / "key", key)
         self.signer = Signer(place / "key")
         self.path = place / "kept"
-        self.destination = Destination(self.path)
+        self.destination = Directory(self.path)
         self.put(NAME, manifest(TAKEN, name=NAME).encoded())
 
     def put(self, name: str, content: bytes, signature: bytes | None = None) -> None:

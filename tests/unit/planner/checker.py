@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from etcdplan.diff.target import ApiServerTarget, MemberTarget, Target
 from etcdplan.model import effects as e
 from etcdplan.model.state import ETCD, Host, Member, State, host_of
+from tests.unit.planner import restore_checker
 
 PACKAGED = 0xCDF818194E3A8C32
 """The cluster of an etcd that is started without a flag, as Debian's package does at its installation."""
@@ -78,14 +79,20 @@ class Checker:
     down_etcds: set[str] = field(default_factory=set)
     down_servers: set[tuple[str, str]] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
+    restored: bool = False
 
     @property
     def founding(self) -> bool:
         """Whether the plan began before any host had a record of the cluster."""
-        return all(host.record.value is None for host in self.start.hosts.values())
+        return not self.restored and all(host.record.value is None for host in self.start.hosts.values())
 
     def see(self, effect: e.Effect, before: State, after: State) -> Iterator[str]:
         """Yield what one effect breaks."""
+        restore = restore_checker.under_way(self.target, before)
+        if restore is not None:
+            self.restored = True
+            yield from restore_checker.see(self.target, restore, effect, before)
+            return
         self._remember(effect, before)
         yield from self._quorum(effect, before, after)
         yield from self._api_servers(effect, before, after)

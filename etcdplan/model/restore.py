@@ -1,0 +1,63 @@
+"""A restore that was decided: what every host must know to finish it, and nothing that the cluster or time chooses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from etcdplan.model.identity import bootstrap_ids
+
+BUMP = 1_000_000_000
+"""By how much revisions go up, so that none that a client has seen comes again (etcd's page on recovery)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """A snapshot's way into a new cluster, in the place of another one.
+
+    `snapshot` is the backup's name, `sha256` that of the snapshot itself, `revision` the store's when it was taken.
+    `members` are peer URLs with names; `replaces` is the ID of the old cluster. Revisions go up by `bump`. `verified`:
+    the new members were seen to hold the same keys.
+    """
+
+    snapshot: str
+    sha256: str
+    revision: int
+    members: tuple[tuple[str, str], ...]
+    token: str
+    bump: int
+    replaces: int
+    verified: bool = False
+
+    @property
+    def initial_settings(self) -> Mapping[str, str]:
+        """Return the settings of which etcd and its tool make the new IDs; an empty etcd can do nothing with them."""
+        return {
+            "initial-cluster": ",".join(f"{name}={url}" for url, name in self.members),
+            "initial-cluster-token": self.token,
+            "initial-cluster-state": "existing",
+        }
+
+    @property
+    def ids(self) -> tuple[int, Mapping[str, int]]:
+        """Return the ID of the new cluster, and those of its members by peer URL."""
+        return bootstrap_ids(self.initial_settings)
+
+    def same(self, other: "Restore | None") -> bool:
+        """Whether both are one restore, verified or not."""
+        return other is not None and replace(other, verified=False) == replace(self, verified=False)
+
+
+def new_token(cluster: str, sha256: str, replaces: int) -> str:
+    """Return the token for restoring a snapshot in the place of a cluster.
+
+    It is another one each time, so that the old members' IDs never come again: with the same token, one that comes late
+    would take part (etcd makes all IDs of peer URLs and token). The same request gives the same one, so that a plan
+    which is made again is equal.
+    """
+    return f"etcdplan-{cluster}-{sha256[:12]}-{replaces:x}"
+
+
+def bump_for(version: str) -> int:
+    """Return by how much a version's tool raises revisions: it can since 3.4.27 and 3.5.10 (etcd CHANGELOGs)."""
+    major, minor, patch = (int(part) for part in version.split("."))
+    since = (3, 4, 27) if (major, minor) == (3, 4) else (3, 5, 10)
+    return BUMP if (major, minor, patch) >= since else 0

@@ -1,0 +1,185 @@
+"""The steps of a restore."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from etcdplan.model.effects import Effect, Hold, SetDataAside, WriteRecord
+from etcdplan.model.restore import Restore
+from etcdplan.model.restore_effects import AdoptStaged, StageData, VerifyRestored, restored_data
+from etcdplan.model.state import ETCD, Data, Record, State, api_server_unit
+from etcdplan.steps.base import Step
+
+
+@dataclass(frozen=True, slots=True)
+class BeginRestore(Step):
+    """Every host knows of the restore, so that any of them can tell how it goes on."""
+
+    kind = "begin-restore"
+
+    cluster: str
+    restore: Restore
+    hosts: tuple[str, ...]
+
+    @property
+    def subject(self) -> str:
+        """The cluster."""
+        return "cluster"
+
+    def params(self) -> Mapping[str, Any]:
+        """The restore, and who must know of it."""
+        return {"restore": {**asdict(self.restore), "verified": False}, "hosts": self.hosts}
+
+    def effects(self, state: State) -> tuple[Effect, ...]:
+        """Write it where it is not known."""
+        listed = state.membership.value or state.last_seen
+        left: list[Effect] = []
+        for address in self.hosts:
+            record = state.host(address).record.get()
+            if record is None:
+                members = listed.members if listed else {}
+                record = Record(self.cluster, self.restore.replaces, members=members)
+            if not self.restore.same(record.restore):
+                left.append(WriteRecord(address, replace(record, restore=self.restore)))
+        return tuple(left)
+
+    def summary(self) -> str:
+        """Name the backup."""
+        return f"note on every host that {self.restore.snapshot} is being restored"
+
+
+@dataclass(frozen=True, slots=True)
+class StageRestored(Step):
+    """A member's data lie restored on its host, beside what is there."""
+
+    kind = "stage-data"
+    deadline = 3600
+
+    name: str
+    host: str
+    peer_url: str
+    restore: Restore
+
+    @property
+    def subject(self) -> str:
+        """The member."""
+        return f"member/{self.name}"
+
+    def params(self) -> Mapping[str, Any]:
+        """Of which snapshot, as which member."""
+        return {
+            "host": self.host,
+            "peerUrl": self.peer_url,
+            "sha256": self.restore.sha256,
+            "token": self.restore.token,
+        }
+
+    def effects(self, state: State) -> tuple[Effect, ...]:
+        """Stage them unless they are there."""
+        staged = state.host(self.host).staged.get() == restored_data(self.restore, self.peer_url)
+        return () if staged else (StageData(self.host, self.restore, self.peer_url),)
+
+    def summary(self) -> str:
+        """Name snapshot and host."""
+        return f"restore {self.restore.snapshot} as {self.name} beside the data on {self.host}"
+
+
+@dataclass(frozen=True, slots=True)
+class HoldUnit(Step):
+    """A unit does not run, and does not start by itself, not even after a reboot."""
+
+    kind = "hold-unit"
+    deadline = 180
+    destructive = True
+
+    host: str
+    unit: str
+
+    @property
+    def subject(self) -> str:
+        """The unit on its host; an API server by its name."""
+        return self.unit if self.unit != ETCD else f"host/{self.host}"
+
+    def params(self) -> Mapping[str, Any]:
+        """Where, and which."""
+        return {"host": self.host, "unit": self.unit}
+
+    def effects(self, state: State) -> tuple[Effect, ...]:
+        """Hold it unless it is held and gone."""
+        unit = state.host(self.host).unit(self.unit)
+        return () if unit.held and unit.process.get() is None else (Hold(self.host, self.unit),)
+
+    def summary(self) -> str:
+        """Name unit and host."""
+        name = self.unit.removeprefix(api_server_unit(""))
+        what = "etcd" if self.unit == ETCD else f"API server {name}"
+        return f"stop {what} on {self.host}, and keep it from starting"
+
+
+@dataclass(frozen=True, slots=True)
+class SwapData(Step):
+    """A member's restored data are in the place of the old ones, which are kept under another name."""
+
+    kind = "swap-data"
+    destructive = True
+
+    name: str
+    host: str
+    data: Data
+
+    @property
+    def subject(self) -> str:
+        """The member."""
+        return f"member/{self.name}"
+
+    def params(self) -> Mapping[str, Any]:
+        """Whose data they are."""
+        return {
+            "host": self.host,
+            "cluster": f"{self.data.cluster_id:x}",
+            "member": f"{self.data.member_id:x}",
+        }
+
+    def effects(self, state: State) -> tuple[Effect, ...]:
+        """Set the old ones aside, then put the restored ones there."""
+        data = state.host(self.host).data.get()
+        if data == self.data:
+            return ()
+        return (*((SetDataAside(self.host),) if data is not None else ()), AdoptStaged(self.host))
+
+    def summary(self) -> str:
+        """Name member and host."""
+        return f"put the restored data of {self.name} on {self.host} in the place of the old, which are set aside"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyMembers(Step):
+    """The new members were seen to hold the same keys as each other and as the snapshot."""
+
+    kind = "verify-restore"
+    deadline = 600
+
+    cluster: str
+    restore: Restore
+    host: str
+
+    @property
+    def subject(self) -> str:
+        """The cluster."""
+        return "cluster"
+
+    def params(self) -> Mapping[str, Any]:
+        """Of which snapshot, and where it is noted."""
+        return {"sha256": self.restore.sha256, "token": self.restore.token, "host": self.host}
+
+    def effects(self, state: State) -> tuple[Effect, ...]:
+        """Compare, and note it."""
+        record = state.host(self.host).record.get()
+        if record is None or (record.restore and record.restore.verified):
+            return ()
+        verified = replace(self.restore, verified=True)
+        return (VerifyRestored(self.host, replace(record, restore=verified)),)
+
+    def summary(self) -> str:
+        """Name what is compared."""
+        return f"compare the members' keys with each other and with {self.restore.snapshot}"

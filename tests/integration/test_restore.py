@@ -1,0 +1,59 @@
+"""A cluster is restored from a backup by a plan: real etcd, real snapshots, and what was there before is kept aside."""
+
+import json
+
+import pytest
+
+from etcdplan.lab.binaries import etcd_binaries
+from tests.support.backups import with_backups
+from tests.support.cli import Lab
+
+pytestmark = [pytest.mark.host, pytest.mark.timeout(300)]
+
+
+def key(lab: Lab, name: str) -> str:
+    return lab.etcdctl("get", name, "--print-value-only").stdout.strip()
+
+
+@pytest.mark.parametrize("version", ["3.4.23", "3.6.16"])
+def test_a_mistake_is_undone_from_a_backup(lab: Lab, version: str) -> None:
+    lab.up(3, version=version)
+    for number in range(20):
+        assert lab.etcdctl("put", f"/registry/things/{number}", "{}").returncode == 0
+    spec = with_backups(lab.spec)
+    opens = ("--age-identity", lab.place.path / "identity", "--etcd-dir", etcd_binaries(version))
+    taken = json.loads(lab.run("backup", "run", spec, "--json", *opens).out)
+    assert lab.etcdctl("put", "/registry/things/late", "{}").returncode == 0
+    assert lab.etcdctl("del", "/registry/things/3").returncode == 0
+    before = json.loads(lab.etcdctl("get", "x", "-w", "json").stdout)["header"]
+
+    shown = lab.run("restore", spec, taken["name"], "--plan", *opens)
+    assert f"revision {taken['revision']}) is lost" in shown.err
+    assert key(lab, "/registry/things/late") == "{}"
+    lab.run("restore", spec, taken["name"], "--auto-approve", *opens)
+
+    after = json.loads(lab.etcdctl("get", "x", "-w", "json").stdout)["header"]
+    assert after["cluster_id"] != before["cluster_id"]
+    assert (after["revision"] > before["revision"]) == (version != "3.4.23")
+    assert key(lab, "/registry/things/3") == "{}"
+    assert key(lab, "/registry/things/late") == ""
+    assert "matches the specification" in lab.run("plan", spec).out
+    # Restored once more, it is another cluster again.
+    lab.run("restore", spec, "--auto-approve", *opens)
+    third = json.loads(lab.etcdctl("get", "x", "-w", "json").stdout)["header"]
+    assert third["cluster_id"] not in (before["cluster_id"], after["cluster_id"])
+    assert "matches the specification" in lab.run("plan", spec).out
+
+
+def test_a_cluster_that_lost_all_its_data_comes_back(lab: Lab) -> None:
+    lab.up(3)
+    assert lab.etcdctl("put", "/registry/things/1", "{}").returncode == 0
+    spec = with_backups(lab.spec)
+    opens = ("--age-identity", lab.place.path / "identity")
+    lab.run("backup", "run", spec, *opens)
+    for member in ("member1", "member2", "member3"):
+        lab.break_(member)
+    assert "Refused" in lab.run("plan", spec, expect=5).out
+    lab.run("restore", spec, "--auto-approve", *opens)
+    assert key(lab, "/registry/things/1") == "{}"
+    assert "matches the specification" in lab.run("plan", spec).out
