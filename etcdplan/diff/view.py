@@ -320,9 +320,18 @@ class View:
         data = host.data.get()
         if data is not None:
             return data.cluster_id in {self.cluster_id, *self.former}
-        if host.etcd.process.get() is not None:
+        if host.etcd.process.get() is not None or self._may_come_back(host):
             return True
         return host.address not in self.target.hosts() and host.record.get() is not None
+
+    def _may_come_back(self, host: Host) -> bool:
+        """Whether an etcd of this cluster is not kept from starting: by the next boot, or between two starts now.
+
+        One that was started by hand after its data was set aside ends at once, and is started again by its supervisor
+        a few times: whether it runs in the moment of the look says nothing.
+        """
+        settings = host.etcd.settings.value or {}
+        return not host.etcd.held and settings.get("initial-cluster-token") == self.target.token
 
     def api_server(self, server: ApiServerTarget) -> RunApiServer | None:
         """Return the step that gives an API server its flags, None when it must not run now."""

@@ -225,6 +225,16 @@ def returned_old_host() -> Case:
 
 
 @case
+def returned_old_etcd() -> Case:
+    """member2 was replaced by member4; its etcd, started by hand without data, is between two starts."""
+    spec = spec_of(members(1, 3, 4), api_servers(3))
+    failed = down(running(THREE, spec), "10.0.0.2")
+    replaced = done_all(spec, failed)
+    old = replaced.host("10.0.0.2")
+    return spec, replaced.with_host(replace(old, etcd=replace(old.etcd, held=False)))
+
+
+@case
 def returned_api_server() -> Case:
     """The same with an API server on the host that was away: it still names the removed member."""
     before = spec_of(members(1, 2, 3), api_servers(3, net=0))
