@@ -62,6 +62,19 @@ class Trial(_Model):
     """Of these, how many are encrypted at rest (`k8s:enc:`) and were counted unread."""
 
 
+class Origin(_Model):
+    """How a backup was got that is not from a member which serves with quorum.
+
+    `survivor`: from one that had lost it, over RPC; `data`: from what a stopped one left; `database`: from that
+    without its log, so that the last writes are missing. Whether what was written past the entry `index` is in it is
+    uncertain, acknowledged or not; there were entries up to `last`.
+    """
+
+    kind: Literal["survivor", "data", "database"]
+    index: Count
+    last: Count
+
+
 class Manifest(_Model):
     """One backup. `revision` is the store's when the snapshot began: that and maybe later ones are in it."""
 
@@ -79,6 +92,7 @@ class Manifest(_Model):
     encrypted_sha256: Sha256
     recipients: tuple[str, ...]
     verified: Level
+    origin: Origin | None = None
     kv_hash: KvHash | None = None
     """The member's, at `revision`, where it was asked for."""
     trial: Trial | None = None

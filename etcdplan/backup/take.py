@@ -20,6 +20,7 @@ from etcdplan.backup.manifest import (
     KvHash,
     Level,
     Manifest,
+    Origin,
     Trial,
     new_name,
     written,
@@ -42,11 +43,20 @@ _HASHED_UP_TO: Final = 256 * 1024**2
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The member that a snapshot is taken from."""
+    """The member that a snapshot is taken from; `origin` when that does not serve with quorum."""
 
     cluster: str
     member: str
     etcd: EtcdClient
+    origin: Origin | None = None
+    cluster_id: int = 0
+    """That of the data, where the etcd that gives them does not say it."""
+
+    def revision(self) -> int:
+        """Return the revision that must be in the snapshot."""
+        if self.origin is not None and self.origin.kind == "survivor":
+            return self.etcd.own_revision(timeout=_CALL)
+        return self.etcd.linearizable_read(timeout=_CALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,7 @@ def take_backup(
     """
     name = new_name(source.cluster, now, secrets.token_hex(4))
     status = source.etcd.status(timeout=_CALL)
-    revision = source.etcd.linearizable_read(timeout=_CALL)
+    revision = source.revision()
     for place in destinations:
         with suppress(DestinationError):  # It is named when it does not take the backup either.
             place.remove_left_over()
@@ -110,7 +120,7 @@ def take_backup(
     manifest = Manifest(
         name=name,
         cluster=source.cluster,
-        cluster_id=f"{status.cluster_id:x}",
+        cluster_id=f"{source.cluster_id or status.cluster_id:x}",
         member=source.member,
         etcd_version=status.version,
         revision=revision,
@@ -121,6 +131,7 @@ def take_backup(
         encrypted_sha256=encrypted.sha256,
         recipients=tuple(recipients),
         verified=proof.level,
+        origin=source.origin,
         kv_hash=member,
         trial=trial,
         made_by=f"etcdplan {__version__}",

@@ -1,33 +1,17 @@
-"""A trial restore: the snapshot is restored into a scratch directory and served by an etcd that nobody else reaches.
-
-That etcd listens on sockets in a directory of mode 0700 and on no port; it knows no other member.
-"""
+"""A trial restore: the snapshot is restored into a scratch directory and served by an etcd that nobody else reaches."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Final
 
 from etcdplan.backup.errors import BackupError
-from etcdplan.backup.etcd_tools import (
-    EtcdTools,
-    environment,
-    last_words,
-    restore_snapshot,
-    run_tool,
-)
+from etcdplan.backup.etcd_tools import EtcdTools, restore_snapshot, run_tool
+from etcdplan.backup.isolated import PEER, isolated_etcd
 from etcdplan.backup.manifest import KvHash, Trial
-from etcdplan.hosts.processes import wait_until
 from etcdplan.transport.errors import EtcdRejected, EtcdUnreachable
 from etcdplan.transport.etcd import EtcdClient, KeyValue
 
-_PEER: Final = "http://127.0.0.1:2380"
-"""An advertised address; nothing listens there, and a cluster of one dials nobody."""
 _TOKEN: Final = "etcdplan-trial"  # noqa: S105 - no secret: it tells clusters apart
-_SOCKET: Final = "client:1"
-"""etcd wants something like a port in the name of a socket."""
-_START_PATIENCE: Final = 120
-_STOP_PATIENCE: Final = 20
 _CALL: Final = 60.0
 _SAMPLE: Final = 200
 
@@ -47,37 +31,15 @@ def try_restore(
         snapshot,
         data,
         name="trial",
-        peer_url=_PEER,
-        initial_cluster=f"trial={_PEER}",
+        peer_url=PEER,
+        initial_cluster=f"trial={PEER}",
         token=_TOKEN,
     )
-    with (scratch / "log").open("wb") as log:
-        etcd = subprocess.Popen(
-            [
-                tools.etcd,
-                "--name=trial",
-                f"--data-dir={data}",
-                f"--listen-client-urls=unix://{_SOCKET}",
-                "--advertise-client-urls=http://127.0.0.1:2379",
-                "--listen-peer-urls=unix://peer:1",
-                f"--initial-advertise-peer-urls={_PEER}",
-                f"--initial-cluster=trial={_PEER}",
-                f"--initial-cluster-token={_TOKEN}",
-            ],
-            cwd=scratch,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
     try:
-        with EtcdClient("http://127.0.0.1:1", None, through=f"unix:{scratch}/{_SOCKET}") as client:
-            _await(client, etcd, scratch / "log")
+        with isolated_etcd(tools, data, scratch, name="trial", token=_TOKEN) as client:
             return _read(client, tools, status, member, at_least)
     except (EtcdUnreachable, EtcdRejected) as error:
         raise BackupError(f"The restored etcd could not be read: {error.message}") from None
-    finally:
-        _stop(etcd)
 
 
 def _status(snapshot: Path, tools: EtcdTools) -> dict[str, int]:
@@ -87,23 +49,6 @@ def _status(snapshot: Path, tools: EtcdTools) -> dict[str, int]:
         return {key: int(said[key]) for key in ("hash", "revision", "totalKey", "totalSize")}
     except (ValueError, KeyError, TypeError):
         raise BackupError(f"{tools.snapshot_tool.name} did not say what is in the snapshot.") from None
-
-
-def _await(client: EtcdClient, etcd: subprocess.Popen[bytes], log: Path) -> None:
-    def serves() -> bool:
-        try:
-            client.linearizable_read(timeout=1.0)
-        except (EtcdUnreachable, EtcdRejected):
-            return False
-        return True
-
-    if (
-        wait_until(lambda: serves() or etcd.poll() is not None, timeout=_START_PATIENCE)
-        and etcd.poll() is None
-    ):
-        return
-    words = last_words(log.read_text(errors="replace"))
-    raise BackupError(f"An etcd with the restored data does not come up: {words}.")
 
 
 def _read(
@@ -151,12 +96,3 @@ def _is_object(one: KeyValue) -> bool:
 
 def _is_encrypted(one: KeyValue) -> bool:
     return one.value.startswith(b"k8s:enc:")
-
-
-def _stop(etcd: subprocess.Popen[bytes]) -> None:
-    etcd.terminate()
-    try:
-        etcd.wait(_STOP_PATIENCE)
-    except subprocess.TimeoutExpired:
-        etcd.kill()
-        etcd.wait()

@@ -9,13 +9,14 @@ import typer
 
 from etcdplan.cli.options import AgeIdentity, Json, SpecPath
 from etcdplan.cli.output import progress, result, result_json
-from etcdplan.errors import EtcdplanError, SpecError
+from etcdplan.errors import EtcdplanError, SpecError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from etcdplan.backup.catalogue import Catalogue
     from etcdplan.backup.destination import Destination
+    from etcdplan.backup.etcd_tools import EtcdTools
     from etcdplan.backup.manifest import Manifest
     from etcdplan.backup.restoring import SnapshotSource
     from etcdplan.backup.signing import PublicKey
@@ -76,6 +77,18 @@ def keygen(
 def run(
     spec: SpecPath,
     json: Json = False,
+    from_data: Annotated[
+        str | None,
+        typer.Option(
+            "--from-data", metavar="MEMBER|HOST", help="From what a stopped etcd left there, data and log."
+        ),
+    ] = None,
+    without_quorum: Annotated[
+        bool,
+        typer.Option(
+            "--without-quorum", help="From the survivor that knows of the most; quorum must be lost."
+        ),
+    ] = False,
     etcd_dir: EtcdDir = None,
     scratch: Scratch = None,
     age_identity: AgeIdentity = None,
@@ -84,40 +97,22 @@ def run(
 
     Exits with 6 when some destination does not have it.
     """
-    from etcdplan.backup.signing import Signer
-    from etcdplan.backup.source import choose_member
-    from etcdplan.backup.take import Source, take_backup
     from etcdplan.cli.cluster import connect, load
-    from etcdplan.cli.keys import beside
-    from etcdplan.model.state import host_of
+    from etcdplan.cli.taking import Taking, survivors_of
     from etcdplan.render.backup import taken_text
 
+    if from_data is not None and without_quorum:
+        raise UsageError("--from-data and --without-quorum are two ways.", hint="Give one of them.")
     cluster = load(spec)
-    policy = _policy(cluster.loaded)
-    identities = age_identity or []
-    signer = Signer(beside(cluster.loaded, policy.encryption.signing_key), identities=identities)
-    if signer.public.fingerprint not in {key.fingerprint for key in _trusted(cluster.loaded)}:
-        raise SpecError(
-            "Backups that the signing key signs would not count.",
-            hint="Add its public key to spec.backup.encryption.trustedKeys.",
-        )
-    with connect(cluster, identities) as reached:
+    taking = Taking.of(cluster, age_identity or [], etcd_dir, scratch)
+    with connect(cluster, age_identity or []) as reached:
         state = reached.observe()
-        member = choose_member(state)
-        proof = _proof(policy, member.version or cluster.target.version, etcd_dir, scratch, identities)
-        url = member.client_urls[0]
-        progress(f"Taking a snapshot from {member.name}.")
-        taken = take_backup(
-            Source(cluster.target.cluster, member.name, reached.etcd(host_of(url), url)),
-            _destinations(cluster.loaded),
-            policy.encryption.recipients,
-            signer,
-            proof,
-            now=state.now,
-            passed=_progress_bar(),
-        )
-    for failure in taken.failures:
-        progress(f"Not there: {failure.message}")
+        if from_data is not None:
+            taken = taking.from_data(reached, state, from_data)
+        elif without_quorum:
+            taken = taking.from_survivor(reached, state, survivors_of(reached, state))
+        else:
+            taken = taking.from_member(reached, state)
     if json:
         result_json({"formatVersion": 1, **taken.manifest.model_dump(mode="json", exclude_none=True)})
     else:
@@ -149,7 +144,6 @@ def verify(
     age_identity: AgeIdentity = None,
 ) -> int:
     """Read a backup back from every destination and restore it on trial, whatever the spec asks for."""
-    from etcdplan.backup.etcd_tools import find_tools
     from etcdplan.backup.take import Proof, prove
     from etcdplan.render.backup import proven_text
 
@@ -162,7 +156,7 @@ def verify(
             if manifest is None:
                 why = catalogue.distrusted.get(wanted, "it is not there")
                 raise EtcdplanError(f"{wanted} does not count in {destination}: {why}.")
-            tools = find_tools(manifest.etcd_version, _places(etcd_dir))
+            tools = tools_for(manifest.etcd_version, etcd_dir)
             trial = prove(destination, manifest, Proof("restore", tools, age_identity or [], scratch))
             result(proven_text(manifest, str(destination), trial))
         except EtcdplanError as error:
@@ -194,7 +188,7 @@ def prune(
     from etcdplan.render.backup import pruning_text
 
     loaded, catalogues = _catalogues(spec)
-    policy = _policy(loaded)
+    policy = policy_of(loaded)
     if policy.retention is None:
         raise SpecError(
             "The spec does not say which backups are kept.",
@@ -277,12 +271,11 @@ def restore_source(
     cluster: "LiveCluster", identities: "Sequence[Path]", etcd_dir: Path | None, scratch: Path | None
 ) -> "SnapshotSource":
     """Return where a restore takes its snapshot from; nothing is read yet."""
-    from etcdplan.backup.etcd_tools import find_tools
     from etcdplan.backup.restoring import SnapshotSource
 
     return SnapshotSource(
         copies=lambda name: copies_of(cluster.loaded, name),
-        tools=lambda version: find_tools(version, _places(etcd_dir)),
+        tools=lambda version: tools_for(version, etcd_dir),
         identities=identities,
         etcd=cluster.etcd,
         scratch=scratch,
@@ -298,30 +291,33 @@ def _newest(catalogues: "list[tuple[Destination, Catalogue]]") -> str:
     return newest.name
 
 
-def _policy(loaded: "LoadedSpec") -> "Backup":
+def policy_of(loaded: "LoadedSpec") -> "Backup":
+    """Return the spec's policy; raise `SpecError` when it has none."""
     if loaded.spec.spec.backup is None:
         raise SpecError("The spec has no backup policy.", hint="Set spec.backup; docs/backups.md shows how.")
     return loaded.spec.spec.backup
 
 
-def _destinations(loaded: "LoadedSpec") -> "list[Destination]":
+def destinations_of(loaded: "LoadedSpec") -> "list[Destination]":
+    """Return where the spec wants its backups."""
     from etcdplan.backup.directory import Directory
     from etcdplan.backup.object_store import ObjectStore
     from etcdplan.cli.keys import beside
 
     return [
         ObjectStore(place) if place.startswith("s3://") else Directory(beside(loaded, place))
-        for place in _policy(loaded).destinations
+        for place in policy_of(loaded).destinations
     ]
 
 
-def _trusted(loaded: "LoadedSpec") -> "list[PublicKey]":
+def trusted_keys(loaded: "LoadedSpec") -> "list[PublicKey]":
+    """Return the keys whose signatures count; raise `SpecError` for one that cannot be read."""
     from etcdplan.backup.signing import PublicKey
     from etcdplan.cli.keys import beside
     from etcdplan.spec.document import read_regular_file
 
     keys = []
-    for name in _policy(loaded).encryption.trusted_keys:
+    for name in policy_of(loaded).encryption.trusted_keys:
         path = beside(loaded, name)
         try:
             keys.append(PublicKey(read_regular_file(path), str(path)))
@@ -343,14 +339,14 @@ def _catalogues(spec: Path) -> "tuple[LoadedSpec, list[tuple[Destination, Catalo
 def _catalogues_of(loaded: "LoadedSpec") -> "list[tuple[Destination, Catalogue]]":
     from etcdplan.backup.catalogue import read_catalogue
 
-    trusted, name = _trusted(loaded), loaded.spec.metadata.name
-    return [(one, read_catalogue(one, name, trusted)) for one in _destinations(loaded)]
+    trusted, name = trusted_keys(loaded), loaded.spec.metadata.name
+    return [(one, read_catalogue(one, name, trusted)) for one in destinations_of(loaded)]
 
 
-def _proof(
-    policy: "Backup", version: str, etcd_dir: Path | None, scratch: Path | None, identities: list[Path]
+def proof_for(
+    policy: "Backup", version: str, etcd_dir: Path | None, scratch: Path | None, identities: "Sequence[Path]"
 ) -> "Proof":
-    from etcdplan.backup.etcd_tools import find_tools
+    """Return how far a backup is proven; raise `EtcdplanError` when what that needs is not here."""
     from etcdplan.backup.take import Proof
 
     if policy.verify == "checksum":
@@ -360,7 +356,14 @@ def _proof(
             "A trial restore must read the backup, and no age identity is given.",
             hint="Name that of a recipient (--age-identity, or ETCDPLAN_AGE_IDENTITY), or set 'verify: checksum'.",
         )
-    return Proof("restore", find_tools(version, _places(etcd_dir)), identities, scratch)
+    return Proof("restore", tools_for(version, etcd_dir), identities, scratch)
+
+
+def tools_for(version: str, etcd_dir: Path | None) -> "EtcdTools":
+    """Return etcd's programs of a version's minor; raise `BackupError` when they are not here."""
+    from etcdplan.backup.etcd_tools import find_tools
+
+    return find_tools(version, _places(etcd_dir))
 
 
 def _places(etcd_dir: Path | None) -> list[Path]:
@@ -376,7 +379,7 @@ def _places(etcd_dir: Path | None) -> list[Path]:
     return [*([Path(on_path).parent] if on_path else []), *(path for path in built if path.is_dir())]
 
 
-def _progress_bar() -> Callable[[int, int], None]:
+def progress_bar() -> Callable[[int, int], None]:
     """Return what shows rate and time left on a terminal, and nothing elsewhere."""
     if not sys.stderr.isatty():
         return lambda _done, _all: None

@@ -20,6 +20,7 @@ from etcdplan.planner.checks import Finding
 from etcdplan.spec.load import LoadedSpec, load_materials, load_spec, spec_digest
 
 if TYPE_CHECKING:
+    from etcdplan.hosts.data_copy import DataOnHost
     from etcdplan.hosts.etcd_archive import EtcdArchive
     from etcdplan.transport.etcd import Credentials as EtcdCredentials
     from etcdplan.transport.etcd import EtcdClient
@@ -94,6 +95,8 @@ class LiveCluster(Cluster):
     clock: Clock
     etcd: "Callable[[str, str], EtcdClient]"
     """Gives a connection to the etcd at a client URL, through the host with an address, for reading."""
+    data: "Callable[[str], DataOnHost]"
+    """Gives what etcd has on the disk of the host with an address, for reading."""
 
     def observe(self, timeout: float = PATIENCE, *, measure: bool = False) -> State:
         """Look at everything once; a host may take `timeout` seconds. With `measure` for people, who read figures."""
@@ -147,7 +150,14 @@ def connect(
     pool = ThreadPoolExecutor(max_workers=PARALLEL, thread_name_prefix="host")
     try:
         yield LiveCluster(
-            cluster.loaded, cluster.target, cluster.ca_pem, wrap(hosts), pool.map, time, hosts.etcd
+            cluster.loaded,
+            cluster.target,
+            cluster.ca_pem,
+            wrap(hosts),
+            pool.map,
+            time,
+            hosts.etcd,
+            hosts.data,
         )
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

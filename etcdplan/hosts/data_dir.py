@@ -6,17 +6,17 @@ A member's identity is written in its write-ahead log. Source: etcd `server/stor
 import contextlib
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from etcdplan.hosts.files import sync, sync_directory
+from etcdplan.hosts.wal import CRC, METADATA, fields, record_fields
 from etcdplan.model.state import Data
 
 HEAD = 4096
 """Bytes at the beginning of a segment in which its identity is."""
 
-_METADATA, _CRC = 1, 4
 _ASIDE = "set-aside-"
 STAGED = "staged-by-etcdplan"
 """In the data directory: a restored one, with nothing but `member` in it. It is whole: it comes by a rename."""
@@ -175,53 +175,13 @@ def _names(directory: Path) -> list[str]:
 
 def _identity(head: bytes) -> Data:
     """Read the identity at the head of a segment: a CRC record, then the metadata; raise `ValueError`."""
-    first, offset = _record(head, 0)
-    second, _ = _record(head, offset)
+    first, offset = record_fields(head, 0)
+    second, _ = record_fields(head, offset)
     data = second.get(3)
-    if first.get(1) != _CRC or second.get(1) != _METADATA or not isinstance(data, bytes):
+    if first.get(1) != CRC or second.get(1) != METADATA or not isinstance(data, bytes):
         raise ValueError("a segment starts with a CRC record and metadata")
-    metadata = dict(_fields(data))
+    metadata = dict(fields(data))
     member, cluster = metadata.get(1), metadata.get(2)
     if not isinstance(member, int) or not isinstance(cluster, int) or not member or not cluster:
         raise ValueError("the metadata lacks an ID")
     return Data(cluster, member)
-
-
-def _record(head: bytes, offset: int) -> tuple[dict[int, int | bytes], int]:
-    """Return the fields of the record at an offset, and the offset after it."""
-    frame = int.from_bytes(head[offset : offset + 8], "little")
-    # The lower 56 bits are the record's length; with the top bit set, the top byte's three lowest are the padding.
-    length = frame & ((1 << 56) - 1)
-    padding = (frame >> 56) & 7 if frame >> 63 else 0
-    start, end = offset + 8, offset + 8 + length
-    if not 0 < length <= len(head) - start:
-        raise ValueError("no record")
-    return dict(_fields(head[start:end])), end + padding
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield number and value of a protobuf message's fields; varints and bytes are all that these messages have."""
-    position = 0
-    while position < len(message):
-        key, position = _varint(message, position)
-        value, position = _varint(message, position)
-        if key & 7 == 0:
-            yield key >> 3, value
-        elif key & 7 == 2 and value <= len(message) - position:
-            yield key >> 3, message[position : position + value]
-            position += value
-        else:
-            raise ValueError("not one of these messages")
-
-
-def _varint(message: bytes, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(message):
-            break
-        byte = message[position]
-        value |= (byte & 0x7F) << shift
-        position += 1
-        if byte < 0x80:
-            return value & ((1 << 64) - 1), position
-    raise ValueError("not a number")

@@ -24,7 +24,24 @@ def taken_text(taken: "Taken") -> str:
         f"  size       {_mib(one.size)}, encrypted for {len(one.recipients)} recipient(s)",
         f"  verified   {_verified(one, one.trial)}",
     ]
+    lines += [f"  holds      {line}" for line in origin_lines(one)]
     return "\n".join([*lines, *(f"  in         {printable(place)}" for place in taken.destinations)])
+
+
+def origin_lines(manifest: "Manifest") -> list[str]:
+    """Say how a backup was got and what may be missing in it; nothing for one from a member that served."""
+    origin = manifest.origin
+    if origin is None:
+        return []
+    member = printable(manifest.member)
+    if origin.kind == "database":
+        return [
+            f"the database that {member} left, without its log: the writes of its last moments are missing, "
+            "and those that it never had"
+        ]
+    how = "had, without quorum" if origin.kind == "survivor" else "left, data and log"
+    behind = f", of which there are some up to {origin.last}" if origin.last > origin.index else ""
+    return [f"what {member} {how}: entries up to {origin.index}; writes past it{behind} are uncertain"]
 
 
 def proven_text(manifest: "Manifest", place: str, trial: "Trial") -> str:

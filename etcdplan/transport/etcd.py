@@ -199,6 +199,11 @@ class EtcdClient:
         request = pb.RangeRequest(key=b"health", count_only=True)
         return self._read("KV/Range", request, pb.RangeReply, timeout).header.revision
 
+    def own_revision(self, *, timeout: float) -> int:
+        """Return the revision of the member's own store; needs no quorum."""
+        request = pb.RangeRequest(key=b"health", count_only=True, serializable=True)
+        return self._read("KV/Range", request, pb.RangeReply, timeout).header.revision
+
     def count(self, *, timeout: float) -> int:
         """Count all keys, as the member itself sees them."""
         request = pb.RangeRequest(key=b"\0", range_end=b"\0", serializable=True, count_only=True)

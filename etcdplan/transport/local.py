@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from etcdplan.diff.target import CA_FILE, PKI
 from etcdplan.hosts import leaf_pairs
+from etcdplan.hosts.data_copy import LocalData
 from etcdplan.hosts.data_dir import read_data, read_staged
 from etcdplan.hosts.files import plain_reason, read_if_there
 from etcdplan.hosts.listening import listening
@@ -64,6 +65,13 @@ class LocalHosts:
     def etcd(self, _address: str, client_url: str) -> EtcdClient:
         """Return a connection to the etcd at a URL; raise `EtcdUnreachable` for one that cannot be dialled."""
         return self._clients.at(client_url)
+
+    def data(self, address: str) -> LocalData:
+        """Return what etcd has on a host's disk, for reading; raise `HostUnreachable`."""
+        host = self.host(address)
+        with host.store.reading():
+            dirs = UnitFiles(host.store.root, ETCD).data_dirs(self._default_data_dir)
+        return LocalData(address, *dirs)
 
     def close(self) -> None:
         """Drop all connections to etcd."""
