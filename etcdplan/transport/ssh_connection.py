@@ -133,7 +133,7 @@ class Connection:
             said = f"{name} does not open {what}: {error.text or error}."
             if to:
                 raise HostUnreachable(said) from error
-            raise SessionRefused(said, hint="sshd's MaxSessions there must be 2 or more.") from error
+            raise SessionRefused(said, hint="sshd's MaxSessions there must be 1 or more.") from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             if time.monotonic() >= deadline:
                 if to:  # it may be waiting itself, for a host that drops packets

@@ -20,7 +20,8 @@ class Sessions:
         self._condition = threading.Condition()
         self._most = MOST
         self._open = 0
-        self._worked = False
+        self._inside: set[int] = set()
+        self._together = 0
 
     @contextmanager
     def one(self, deadline: float) -> Iterator[None]:
@@ -36,6 +37,7 @@ class Sessions:
         finally:
             with self._condition:
                 self._open -= 1
+                self._inside.discard(threading.get_ident())
                 self._condition.notify_all()
 
     def opened(self, open_: Callable[[], T], refused: type[Exception], deadline: float) -> T:
@@ -48,18 +50,20 @@ class Sessions:
             others = self._open - 1
             try:
                 opened = open_()
-                self._worked = True
+                self._entered()
                 return opened
             except refused:
                 if others < 1:
-                    # The server may still be busy with the end of the one before.
+                    # The server may still be busy with the end of the one before: sshd has room again only after it
+                    # has looked at all that came with that end, and this request may have come with it.
                     alone_until = alone_until or min(deadline, time.monotonic() + _CLEARED)
-                    if not self._worked or time.monotonic() >= alone_until:
+                    if not self._together or time.monotonic() >= alone_until:
                         raise
                     time.sleep(_POLL)
                     continue
+                alone_until = None  # From here on it is again somebody else's end that makes room.
                 with self._condition:
-                    self._most = max(1, min(self._most, self._open - 1))
+                    self._most = max(1, self._together)
                     # The place of this one is given up until there is room again.
                     self._open -= 1
                     self._condition.notify_all()
@@ -69,3 +73,12 @@ class Sessions:
                     self._open += 1
                 if not room:
                     raise
+
+    def _entered(self) -> None:
+        """Note how many there were at once: so many there may be, whatever was refused while some were just ending."""
+        with self._condition:
+            self._inside.add(threading.get_ident())
+            self._together = max(self._together, len(self._inside))
+            if self._together > self._most:
+                self._most = self._together
+                self._condition.notify_all()

@@ -4,10 +4,12 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Final
 
 import pytest
 
+from etcdplan.transport import ssh_sessions
 from etcdplan.transport.ssh_sessions import MOST, Sessions
 
 
@@ -53,6 +55,28 @@ def test_what_a_server_refuses_is_done_when_another_one_has_ended(limit: int) ->
     with ThreadPoolExecutor(5 * MOST) as pool:
         list(pool.map(lambda _: server.use(sessions, time.monotonic() + 30), range(5 * MOST)))
     assert server.refused == before, "it is known by now"
+
+
+def test_only_refusals_since_the_last_end_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """sshd refuses who comes with the end of the one before; others' turns in between may take as long as they like."""
+    monkeypatch.setattr(ssh_sessions, "_CLEARED", 0.2)
+    sessions, deadline, other = Sessions(), time.monotonic() + 30, ExitStack()
+    tries = 0
+
+    def open_() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 2:
+            other.enter_context(sessions.one(deadline))
+        if tries == 3:
+            threading.Timer(0.4, other.close).start()
+        if 1 <= tries <= 4:
+            raise Refused
+
+    with sessions.one(deadline):
+        sessions.opened(lambda: None, Refused, deadline)
+        sessions.opened(open_, Refused, deadline)
+    assert tries == 5
 
 
 def test_a_server_that_lets_nobody_in() -> None:
