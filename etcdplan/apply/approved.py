@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 
 from etcdplan.errors import StaleError
-from etcdplan.planner.document import PlanDocument
+from etcdplan.planner.document import UNASKED, PlanDocument
 from etcdplan.planner.unroll import PlannedStep
 
 
 def groups_of(document: PlanDocument) -> tuple[tuple[str, ...], ...]:
-    """Return the step IDs of a plan by group, in order."""
+    """Return the step IDs of a plan by group, in order, without those that need no approval."""
     groups: dict[int, list[str]] = {}
     for step in document.steps:
-        groups.setdefault(step.group, []).append(step.id)
+        if step.kind not in UNASKED:
+            groups.setdefault(step.group, []).append(step.id)
     return tuple(tuple(ids) for _, ids in sorted(groups.items()))
 
 
@@ -28,7 +29,7 @@ class Approved:
 
     def take(self, planned: PlannedStep) -> None:
         """Allow the step, or raise `StaleError` saying which step came instead of the approved ones."""
-        if self.reach(planned.step.id) or planned.repair:
+        if planned.step.unasked or self.reach(planned.step.id) or planned.repair:
             return
         raise StaleError(
             f"The plan is stale: the next step would be '{planned.step.summary()}', which was not approved here.",

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from etcdplan.backup.source import choose_member
 from etcdplan.errors import EtcdplanError, StoppedError
 from etcdplan.hosts.ports import Claim, HostEffects, Hosts, ProgramFiles, StagedFiles
+from etcdplan.model.backup_effects import TakeBackup
 from etcdplan.model.effects import (
     AddLearner,
     Effect,
@@ -62,6 +64,14 @@ class RestoreSource(Protocol):
         ...
 
 
+class TakesBackups(Protocol):
+    """Takes a backup as the spec's policy says, with the keys and programs of the runner."""
+
+    def take(self, state: State) -> None:
+        """Take one from a member that serves, and return when it counts; raise `StoppedError`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call of a host's effect port, not made yet."""
@@ -76,7 +86,8 @@ class Call:
 class Caller:
     """Turns effects into calls. `encode` writes a record down, with all hosts that it should name.
 
-    `programs` returns the files of the spec's archive, or raises an `EtcdplanError`. `backups` is for restores.
+    `programs` returns the files of the spec's archive, or raises an `EtcdplanError`. `backups` is for restores, `taker`
+    for new backups.
     """
 
     hosts: Hosts
@@ -85,6 +96,7 @@ class Caller:
     hook: Hook | None = None
     programs: Callable[[], Mapping[str, bytes]] | None = None
     backups: RestoreSource | None = None
+    taker: TakesBackups | None = None
 
     def calls(self, effect: Effect, state: State) -> Iterator[Call]:
         """Yield the calls that make the effect; each is made before the next is asked for.
@@ -128,6 +140,10 @@ class Caller:
                 yield Call(
                     host, "write-record", "record", lambda port, claim: port.write_record(claim, noted)
                 )
+            case TakeBackup():
+                member, taker = choose_member(state), self._taker()
+                where = host_of(member.peer_url)
+                yield Call(where, "take-backup", member.name, lambda _port, _claim: taker.take(state))
             case InstallProgram(host, version, path):
                 program = ProgramFiles(path, version, self._programs())
                 yield Call(
@@ -176,6 +192,11 @@ class Caller:
         if self.backups is None:
             raise StoppedError("A snapshot is needed and no backup is at hand.", hint="Set spec.backup.")
         return self.backups
+
+    def _taker(self) -> TakesBackups:
+        if self.taker is None:
+            raise StoppedError("A backup is needed and none can be taken here.", hint="Set spec.backup.")
+        return self.taker
 
     def _issue(self, leaf: IssueLeaf) -> Iterator[Call]:
         requests: list[bytes] = []

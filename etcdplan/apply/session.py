@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from etcdplan.apply.approved import Approved, groups_of, what_changed
-from etcdplan.apply.calls import Caller, Hook, RestoreSource, Signer
+from etcdplan.apply.calls import Caller, Hook, RestoreSource, Signer, TakesBackups
 from etcdplan.apply.clock import Clock, stamp
 from etcdplan.apply.dead_man import Heartbeats, armed
 from etcdplan.apply.events import Event, Note, RunStarted
@@ -54,6 +54,8 @@ class Session:
     """Returns the files of the archive that the spec takes etcd from, by name."""
     backups: RestoreSource | None = None
     """Where a restore has its snapshot from."""
+    taker: TakesBackups | None = None
+    """What takes the backup that a plan rests on."""
 
     def apply(self, approved: PlanDocument) -> int:
         """Carry out an approved plan and return the number of steps done.
@@ -139,7 +141,7 @@ class Session:
             target=self.target,
             hosts=self.hosts,
             observe=self.observe,
-            caller=Caller(self.hosts, self.signer, self._encode, self.hook, self.programs, self.backups),
+            caller=self._caller(),
             lock=lock,
             journal=journal,
             clock=self.clock,
@@ -151,6 +153,11 @@ class Session:
         executor.run(Approved(groups))
         prune(mirrors, each=self.each)
         return executor.done
+
+    def _caller(self) -> Caller:
+        return Caller(
+            self.hosts, self.signer, self._encode, self.hook, self.programs, self.backups, self.taker
+        )
 
     def _encode(self, record: Record) -> bytes:
         hosts = record.hosts or tuple(self.target.member_hosts)

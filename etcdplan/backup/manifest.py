@@ -118,6 +118,11 @@ def written(now: int) -> str:
     return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def cluster_of(name: str) -> str:
+    """Return the cluster that a backup's name says."""
+    return name[: -len("-20260101T000000Z-00c0ffee")]
+
+
 def time_of(name: str) -> int | None:
     """Return the time that a backup's name says, unix seconds; None for what is no such name."""
     if not (match := _NAME.fullmatch(name)):

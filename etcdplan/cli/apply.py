@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from etcdplan.cli.approval import ask, shown
+from etcdplan.cli.backup import EtcdDir, Scratch
 from etcdplan.cli.options import AgeIdentity, NoColor
 from etcdplan.cli.output import colored, progress, result
 from etcdplan.errors import EtcdplanError, UsageError
@@ -44,6 +45,8 @@ def apply(
     auto_approve: AutoApprove = False,
     resume: Resume = False,
     spec: SpecOption = None,
+    etcd_dir: EtcdDir = None,
+    scratch: Scratch = None,
     no_color: NoColor = False,
     age_identity: AgeIdentity = None,
 ) -> int:
@@ -53,6 +56,7 @@ def apply(
     SIGTERM stops it at once (130). Whatever is not approved changes nothing (64).
     """
     from etcdplan.cli.cluster import connect, load
+    from etcdplan.cli.resting import BackupTaker
     from etcdplan.cli.saved import plan_or_spec
     from etcdplan.cli.session import session_of, with_failpoints
 
@@ -81,8 +85,12 @@ def apply(
                 return 0
         if saved is not None and any(step.kind == "install-etcd" for step in saved.steps) and cluster.archive:
             cluster.archive.files()  # Before anything is changed.
+        if saved is not None and any(step.kind == "take-backup" for step in saved.steps):
+            BackupTaker(cluster, age_identity or [], etcd_dir, scratch).prepare()
         color = colored(sys.stderr, no_color=no_color)
-        with session_of(cluster, age_identity or [], color=color) as session:
+        with session_of(
+            cluster, age_identity or [], color=color, etcd_dir=etcd_dir, scratch=scratch
+        ) as session:
             done = session.resume() if saved is None else session.apply(saved)
     if not done:
         result("Nothing is left to do. The cluster matches the specification.")

@@ -76,6 +76,9 @@ def keygen(
 @app.command("run")
 def run(
     spec: SpecPath,
+    trial: Annotated[
+        bool, typer.Option("--trial", help="Restore it on trial, though the spec has 'verify: checksum'.")
+    ] = False,
     json: Json = False,
     from_data: Annotated[
         str | None,
@@ -104,7 +107,7 @@ def run(
     if from_data is not None and without_quorum:
         raise UsageError("--from-data and --without-quorum are two ways.", hint="Give one of them.")
     cluster = load(spec)
-    taking = Taking.of(cluster, age_identity or [], etcd_dir, scratch)
+    taking = Taking.of(cluster, age_identity or [], etcd_dir, scratch, trial=trial)
     with connect(cluster, age_identity or []) as reached:
         state = reached.observe()
         if from_data is not None:
@@ -183,9 +186,9 @@ def prune(
 
     from etcdplan.backup.catalogue import forget
     from etcdplan.backup.errors import DestinationError
-    from etcdplan.backup.retention import reasons_to_keep
     from etcdplan.cli.approval import ask
     from etcdplan.render.backup import pruning_text
+    from etcdplan.spec.retention import reasons_to_keep
 
     loaded, catalogues = _catalogues(spec)
     policy = policy_of(loaded)
@@ -300,33 +303,16 @@ def policy_of(loaded: "LoadedSpec") -> "Backup":
 
 def destinations_of(loaded: "LoadedSpec") -> "list[Destination]":
     """Return where the spec wants its backups."""
-    from etcdplan.backup.directory import Directory
-    from etcdplan.backup.object_store import ObjectStore
-    from etcdplan.cli.keys import beside
+    from etcdplan.cli.destinations import destination
 
-    return [
-        ObjectStore(place) if place.startswith("s3://") else Directory(beside(loaded, place))
-        for place in policy_of(loaded).destinations
-    ]
+    return [destination(loaded, place) for place in policy_of(loaded).destinations]
 
 
 def trusted_keys(loaded: "LoadedSpec") -> "list[PublicKey]":
     """Return the keys whose signatures count; raise `SpecError` for one that cannot be read."""
-    from etcdplan.backup.signing import PublicKey
-    from etcdplan.cli.keys import beside
-    from etcdplan.spec.document import read_regular_file
+    from etcdplan.cli import destinations
 
-    keys = []
-    for name in policy_of(loaded).encryption.trusted_keys:
-        path = beside(loaded, name)
-        try:
-            keys.append(PublicKey(read_regular_file(path), str(path)))
-        except OSError as error:
-            raise SpecError(
-                f"The trusted key {path} cannot be read: {error.strerror}.",
-                hint="spec.backup.encryption.trustedKeys names it; etcdplan backup keygen makes one.",
-            ) from None
-    return keys
+    return destinations.trusted_keys(loaded, policy_of(loaded))
 
 
 def _catalogues(spec: Path) -> "tuple[LoadedSpec, list[tuple[Destination, Catalogue]]]":

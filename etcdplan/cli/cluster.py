@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from etcdplan.planner.checks import Finding
 from etcdplan.spec.load import LoadedSpec, load_materials, load_spec, spec_digest
 
 if TYPE_CHECKING:
+    from etcdplan.backup.seen import Watch
     from etcdplan.hosts.data_copy import DataOnHost
     from etcdplan.hosts.etcd_archive import EtcdArchive
     from etcdplan.transport.etcd import Credentials as EtcdCredentials
@@ -101,7 +102,8 @@ class LiveCluster(Cluster):
     def observe(self, timeout: float = PATIENCE, *, measure: bool = False) -> State:
         """Look at everything once; a host may take `timeout` seconds. With `measure` for people, who read figures."""
         now = int(self.clock.time())
-        return observe(
+        stores = self.backups.begin(timeout, glance=timeout < PATIENCE) if self.backups else dict
+        state = observe(
             self.target,
             self.hosts,
             self.reader(),
@@ -111,6 +113,16 @@ class LiveCluster(Cluster):
             hints=self.hints,
             measure=measure,
         )
+        return replace(state, backups=stores())
+
+    @cached_property
+    def backups(self) -> "Watch | None":
+        """Return what looks at the destinations of the spec's backups; None when it has no policy for them."""
+        if self.loaded.spec.spec.backup is None:
+            return None
+        from etcdplan.cli.destinations import watch
+
+        return watch(self.loaded, self.loaded.spec.spec.backup)
 
     def notes(self, state: State) -> tuple[str, ...]:
         """Return what a reader of a plan should know of what is not planned."""

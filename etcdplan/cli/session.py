@@ -5,9 +5,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import cast
 
+from etcdplan.apply.calls import TakesBackups
 from etcdplan.apply.events import Event, Interrupting, StepWaiting
-from etcdplan.apply.failpoints import Boundaries, FailpointHosts, FailpointStore, from_environment
+from etcdplan.apply.failpoints import (
+    Boundaries,
+    FailpointEffects,
+    FailpointHosts,
+    FailpointStore,
+    from_environment,
+)
 from etcdplan.apply.holder import Holder
 from etcdplan.apply.journal import RunnerFiles
 from etcdplan.apply.session import Session
@@ -15,6 +23,7 @@ from etcdplan.cli.backup import restore_source
 from etcdplan.cli.cluster import LiveCluster
 from etcdplan.cli.interrupt import interruptible
 from etcdplan.cli.output import progress
+from etcdplan.cli.resting import BackupTaker
 from etcdplan.errors import EtcdplanError
 from etcdplan.hosts.ports import Hosts
 from etcdplan.render.progress import event_text
@@ -70,7 +79,7 @@ def session_of(
 ) -> Iterator[Session]:
     """Wire a session: progress to standard error, signals to checkpoints, the CA's key read before anything is done.
 
-    A restore finds etcd's programs in `etcd_dir` and works in `scratch`, if they are given.
+    Restores and backups find etcd's programs in `etcd_dir` and work in `scratch`, if they are given.
     """
 
     patience = _Patience()
@@ -91,10 +100,12 @@ def session_of(
     with ExitStack() as stack:
         stack.enter_context(_naming(cluster.loaded.path))
         stop = stack.enter_context(interruptible(lambda again: tell(Interrupting(again))))
-        source = None
+        source = taker = None
         if cluster.loaded.spec.spec.backup is not None:
             source = restore_source(cluster, identities, etcd_dir, scratch)
             stack.callback(source.close)
+            own = BackupTaker(cluster, identities, etcd_dir, scratch)
+            taker = cast(TakesBackups, FailpointEffects(own, _boundaries(), "runner"))
         yield Session(
             target=cluster.target,
             spec_digest=cluster.digest,
@@ -110,4 +121,5 @@ def session_of(
             hook=hooks.run if hooks else None,
             programs=cluster.archive.files if cluster.archive else None,
             backups=source,
+            taker=taker,
         )

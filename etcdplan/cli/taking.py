@@ -25,10 +25,18 @@ class Taking:
     identities: Sequence[Path]
     etcd_dir: Path | None
     scratch: Path | None
+    trial: bool = False
+    """Restore on trial, whatever the policy asks for."""
 
     @classmethod
     def of(
-        cls, cluster: Cluster, identities: Sequence[Path], etcd_dir: Path | None, scratch: Path | None
+        cls,
+        cluster: Cluster,
+        identities: Sequence[Path],
+        etcd_dir: Path | None,
+        scratch: Path | None,
+        *,
+        trial: bool = False,
     ) -> "Taking":
         """Read the signing key; raise `SpecError` when what it signs would not count."""
         from etcdplan.backup.signing import Signer
@@ -42,7 +50,11 @@ class Taking:
                 "Backups that the signing key signs would not count.",
                 hint="Add its public key to spec.backup.encryption.trustedKeys.",
             )
-        return cls(signer, identities, etcd_dir, scratch)
+        return cls(signer, identities, etcd_dir, scratch, trial)
+
+    def prepare(self, cluster: Cluster) -> None:
+        """Raise `EtcdplanError` when the proof of a backup needs what is not here."""
+        self._proof(cluster, cluster.target.version)
 
     def from_member(self, reached: LiveCluster, state: "State") -> "Taken":
         """Take a backup from a member that serves; raise `RefusedError` when none does."""
@@ -111,8 +123,10 @@ class Taking:
             source = Source(reached.target.cluster, name, copy.etcd, origin, held.cluster_id)
             return self._take(reached, source, proof, state.now)
 
-    def _proof(self, reached: LiveCluster, version: str) -> "Proof":
+    def _proof(self, reached: Cluster, version: str) -> "Proof":
         policy = backup.policy_of(reached.loaded)
+        if self.trial:
+            policy = policy.model_copy(update={"verify": "restore"})
         return backup.proof_for(policy, version, self.etcd_dir, self.scratch, self.identities)
 
     def _take(self, reached: LiveCluster, source: "Source", proof: "Proof", now: int) -> "Taken":

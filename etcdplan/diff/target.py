@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from etcdplan.model.identity import bootstrap_ids
 from etcdplan.model.restore import Restore
 from etcdplan.model.state import PROGRAM, Settings, api_server_unit
+from etcdplan.spec.backup import Backup, Retention
 from etcdplan.spec.models import LoadBalancer, Spec
 
 PKI = "/etc/etcdplan/pki"
@@ -63,6 +64,17 @@ class ApiServerTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupTarget:
+    """The policy for backups. Ages are in seconds."""
+
+    destinations: tuple[str, ...]
+    verify: str
+    retention: Retention | None
+    max_age: int | None
+    max_trial_age: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Everything that the spec asks for. `members` is by peer URL; `ca` is empty when TLS is off."""
 
@@ -84,6 +96,8 @@ class Target:
     initial_cluster: str
     founding_id: int
     """The ID that the cluster will have when it is bootstrapped from this spec."""
+    backup: BackupTarget | None = None
+    """What the spec asks of backups; None when it has none."""
     restore: Restore | None = None
     """The restore that was asked for; once it has begun, what the hosts know of it counts."""
 
@@ -189,7 +203,13 @@ def build_target(spec: Spec, *, ca: str) -> Target:
         program=program,
         initial_cluster=everyone,
         founding_id=bootstrap_ids({"initial-cluster": everyone, "initial-cluster-token": token})[0],
+        backup=_backup(body.backup) if body.backup else None,
     )
+
+
+def _backup(policy: Backup) -> BackupTarget:
+    ages = (None if age is None else age // 1000 for age in (policy.max_age, policy.max_trial_age))
+    return BackupTarget(tuple(policy.destinations), policy.verify, policy.retention, *ages)
 
 
 def _member_tls() -> dict[str, str]:

@@ -20,6 +20,8 @@ class SavedStateError(EtcdplanError):
 def dump_state(state: State) -> dict[str, Any]:
     """Return the state in JSON terms, with its format version."""
     saved: dict[str, Any] = TypeAdapter(State).dump_python(state, mode="json")
+    if not state.backups:
+        del saved["backups"]
     for address, host in saved["hosts"].items():
         if state.hosts[address].machine == UNMEASURED:
             del host["machine"]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from etcdplan.model.backups import Stores
 from etcdplan.model.facts import ABSENT, Fact, UnknownFact
 from etcdplan.model.machine import UNMEASURED, Machine
 from etcdplan.model.restore import Restore
@@ -205,6 +206,8 @@ class State:
     """The IDs of all clusters that answer; more than one is trouble."""
     leader: str | None = field(default=None, compare=False)
     now: int = field(default=0, compare=False)
+    backups: Stores = field(default_factory=dict, compare=False)
+    """What the destinations of the spec's backups have; it goes stale by itself and is renewed."""
 
     def host(self, address: str) -> Host:
         """Return a host; raise `UnknownFact` for one that was not looked at."""

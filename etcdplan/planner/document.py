@@ -1,8 +1,8 @@
 """A plan as a JSON document: safe to publish, bound to the spec and to what was seen.
 
 `digest` is what a reviewer approves: kinds, subjects, parameters, preconditions and restarts of the steps, and the
-spec's digest; no reasons, times, leaders or allocated IDs, so that the same plan made again compares equal. `checksum`
-covers the whole document.
+spec's digest; no reasons, times, leaders or allocated IDs, so that the same plan made again compares equal, and none of
+the steps that need no approval. `checksum` covers the whole document.
 """
 
 import hashlib
@@ -17,11 +17,16 @@ from etcdplan.errors import EtcdplanError, StaleError
 from etcdplan.model.effects import SetDataAside
 from etcdplan.model.quorum import Quorum
 from etcdplan.model.state import Host, State, Unit
+from etcdplan.planner.backup_checks import check_backups, cited
 from etcdplan.planner.checks import Finding, check
 from etcdplan.planner.unroll import Plan, PlannedStep
 from etcdplan.spec.versions import Severity
+from etcdplan.steps.take_backup import TakeBackup
 
 FORMAT_VERSION: Final = "1.0"
+
+UNASKED: Final = frozenset({TakeBackup.kind})
+"""Kinds of steps that may join any run (`Step.unasked`): a plan is the same without them."""
 
 
 class PlanFileError(EtcdplanError):
@@ -175,8 +180,10 @@ def to_document(
             }
             for r in plan.refusals
         ],
-        "notes": list(plan.notes),
-        **_findings([*advice, *check(plan.target, plan.observed)]),
+        "notes": [*plan.notes, *cited(plan)],
+        **_findings(
+            [*advice, *check(plan.target, plan.observed), *check_backups(plan.target, plan.observed)]
+        ),
         "steps": steps,
         "facts": dict(facts_of(plan.state)),
     }
@@ -251,9 +258,8 @@ def _reason(plan: Plan, planned: PlannedStep) -> str:
 def digest_of(spec_digest: str, steps: list[dict[str, Any]]) -> str:
     """Return the digest of a plan; within a group the order of steps may follow the leader, so it does not count."""
     keys = ("id", "kind", "subject", "params", "preconditions", "restarts", "group")
-    approved = sorted(
-        ({key: step[key] for key in keys} for step in steps), key=lambda s: (s["group"], s["id"])
-    )
+    counted = ({key: step[key] for key in keys} for step in steps if step["kind"] not in UNASKED)
+    approved = sorted(counted, key=lambda s: (s["group"], s["id"]))
     return sha256({"spec": spec_digest, "steps": approved})
 
 

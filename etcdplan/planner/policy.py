@@ -13,6 +13,7 @@ from etcdplan.model.state import State
 from etcdplan.planner.refusal import Refusal
 from etcdplan.planner.rules import (
     api_servers,
+    backups,
     credentials,
     cures,
     founding,
@@ -104,5 +105,14 @@ def propose(target: Target, state: State) -> tuple[Rule | None, Step | Refusal |
                 exit_code=8,
             )
         if proposal is not None:
-            return rule, proposal
+            return _backed(view, rule, proposal)
     return None, None
+
+
+def _backed(view: View, rule: Rule, proposal: Step | Refusal) -> tuple[Rule, Step | Refusal]:
+    """Put a backup before what takes something away, but not before what only fences; a restore has its own rule."""
+    if isinstance(proposal, Step) and proposal.destructive and view.restore is None and rule not in REPAIRS:
+        first = backups.before_destruction(view)
+        if first is not None:
+            return backups.before_destruction, first
+    return rule, proposal

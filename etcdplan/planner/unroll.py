@@ -190,9 +190,13 @@ def _stand(state: State) -> Quorum:
 
 
 def _group(steps: list[PlannedStep], rule: Rule, step: Step) -> int:
-    if not steps:
-        return 1
-    last = steps[-1]
+    """Count on when rule or kind change; what needs no approval does not count, so that all is the same without it."""
+    counted = [planned for planned in steps if not planned.step.unasked]
+    if not counted:
+        return int(not step.unasked)
+    if step.unasked:
+        return counted[-1].group
+    last = counted[-1]
     return last.group + (last.rule is not rule or last.step.kind != step.kind)
 
 

@@ -59,7 +59,7 @@ class Group:
 
 def groups(steps: Sequence[StepEntry], *, verbose: bool) -> list[Group]:
     """Return all steps; certificates, CA bundles and records that follow each other share a row by default."""
-    found: list[tuple[str, int, list[Row]]] = []
+    found: list[tuple[tuple[str, int], list[Row]]] = []
     for first, last in _runs(steps, verbose=verbose):
         run = steps[first:last]
         row = Row(
@@ -72,10 +72,11 @@ def groups(steps: Sequence[StepEntry], *, verbose: bool) -> list[Group]:
             stops(run[0]),
             run[0].reason,
         )
-        if not found or found[-1][1] != run[0].group:
-            found.append((run[0].heading, run[0].group, []))
-        found[-1][2].append(row)
-    return [Group(heading, tuple(rows)) for heading, _, rows in found]
+        place = (run[0].heading, run[0].group)
+        if not found or found[-1][0] != place:
+            found.append((place, []))
+        found[-1][1].append(row)
+    return [Group(heading, tuple(rows)) for (heading, _), rows in found]
 
 
 def _runs(steps: Sequence[StepEntry], *, verbose: bool) -> list[tuple[int, int]]:

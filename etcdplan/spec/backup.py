@@ -68,3 +68,5 @@ class Backup(Model):
     """What 'etcdplan backup prune' keeps; without it nothing may be pruned."""
     max_age: DurationMs | None = None
     """How old the newest backup may be; while it is older, nothing is pruned."""
+    max_trial_age: Annotated[DurationMs | None, Field(exclude_if=lambda age: age is None)] = None
+    """How old the newest that was restored on trial may be; with `verify: checksum`, 'backup run --trial' makes one."""

@@ -37,6 +37,8 @@ LINT_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "EP121": "data among the files of the system",
         "EP122": "fewer than five members",
         "EP123": "etcd version with a known security hole",
+        "EP124": "no policy for backups",
+        "EP125": "backups that one identity alone opens",
     }
 )
 """Code -> title. Codes keep their meaning; a retired one is not used again. EP118 and EP119 are of `pairs`."""
@@ -61,6 +63,7 @@ def lint(loaded: LoadedSpec) -> tuple[Finding, ...]:
     """All findings, in the order of the codes. Pure."""
     spec = loaded.spec.spec
     advice = [*_members(spec), *_version(spec), *_flags(spec), *_settings(spec), *_api_servers(spec)]
+    advice += _backup(spec)
     findings = [
         Finding(code, severity, render_address(("spec", *place)), loaded.position(("spec", *place)), *words)
         for code, severity, place, *words in advice
@@ -189,3 +192,15 @@ def _api_servers(spec: ClusterSpec) -> Iterator[_Advice]:
                 what,
                 "give each a member of its own, or more members",
             )
+
+
+def _backup(spec: ClusterSpec) -> Iterator[_Advice]:
+    if spec.backup is None:
+        if spec.etcd.runtime != "process":
+            what = "what is lost with a majority of the members is lost for good"
+            yield "EP124", "warning", (), what, "set 'backup'; docs/backups.md shows how"
+        return
+    if len(set(spec.backup.encryption.recipients)) == 1:
+        what = "with the identity of the one recipient all backups are lost"
+        remedy = "add a second recipient, whose identity is kept elsewhere"
+        yield "EP125", "warning", ("backup", "encryption", "recipients"), what, remedy

@@ -23,6 +23,8 @@ class Step(ABC):
     destructive: ClassVar[bool] = False
     renewable: ClassVar[bool] = False
     """Whether time alone makes it due again; what it renews takes no part in comparing states."""
+    unasked: ClassVar[bool] = False
+    """Whether it may join any run, approved or not: it changes nothing of the cluster, and time alone makes it due."""
 
     @property
     @abstractmethod

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from etcdplan.planner.backup_checks import BACKUP_CODES
 from etcdplan.planner.checks import CHECK_CODES
 from etcdplan.spec.lint import LINT_CODES
 
@@ -12,7 +13,7 @@ PAGE = (ROOT / "docs" / "checks.md").read_text()
 
 def test_every_code_is_on_the_page() -> None:
     rows = re.findall(r"^\| (EP\d{3}) \| ([^|]+) \| ([^|]+) \|$", PAGE, re.MULTILINE)
-    assert {code: title for code, title, _ in rows} == {**LINT_CODES, **CHECK_CODES}
+    assert {code: title for code, title, _ in rows} == {**LINT_CODES, **CHECK_CODES, **BACKUP_CODES}
     assert [code for code, _, _ in rows] == sorted(code for code, _, _ in rows)
 
 
@@ -22,5 +23,7 @@ def test_no_other_code_is_used() -> None:
         for path in (ROOT / "etcdplan").rglob("*.py")
         for code in re.findall(r"EP\d{3}", path.read_text())
     }
-    assert used <= {*LINT_CODES, *CHECK_CODES}
-    assert not set(LINT_CODES) & set(CHECK_CODES)
+    assert used <= {*LINT_CODES, *CHECK_CODES, *BACKUP_CODES}
+    assert len({*LINT_CODES, *CHECK_CODES, *BACKUP_CODES}) == len(LINT_CODES) + len(CHECK_CODES) + len(
+        BACKUP_CODES
+    )

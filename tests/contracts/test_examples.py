@@ -14,10 +14,10 @@ from etcdplan.spec.load import load_spec
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FINDINGS = {
     "five-members-own.yaml": ["EP114"],
-    "from-archive.yaml": ["EP122"],
-    "load-balancer.yaml": ["EP122"],
-    "single-member.yaml": ["EP102"],
-    "three-members.yaml": ["EP122"],
+    "from-archive.yaml": ["EP122", "EP124"],
+    "load-balancer.yaml": ["EP122", "EP124"],
+    "single-member.yaml": ["EP102", "EP124"],
+    "three-members.yaml": ["EP122", "EP124"],
 }
 
 

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import cast
 
+from etcdplan.apply.calls import TakesBackups
 from etcdplan.apply.events import Event, RunStarted, StepStarted
 from etcdplan.apply.failpoints import (
     Boundaries,
     Failpoint,
+    FailpointEffects,
     FailpointHost,
     FailpointHosts,
     FailpointStore,
@@ -21,7 +23,7 @@ from etcdplan.errors import StaleError
 from etcdplan.hosts.ports import HostStore, ManagedHost
 from etcdplan.model.state import State
 from tests.support.clock import VirtualClock
-from tests.support.fake_runs import Runner, RunnerDisk
+from tests.support.fake_runs import FakeTaker, Runner, RunnerDisk
 from tests.support.fake_world import FakeWorld
 
 NO_PROCESS = 2**22 + 1
@@ -116,6 +118,7 @@ class Attempt(Runner):
             super().session(),
             clock=SlowToWake(self.world.clock, self.least_sleep),
             runner=FailpointStore(self.disk, self.boundaries, "runner"),
+            taker=cast(TakesBackups, FailpointEffects(FakeTaker(self.world), self.boundaries, "runner")),
             holder=Holder(self.name, place, "test", pid, started, place, place, "apply"),
         )
 

@@ -131,6 +131,14 @@ THREE_API = make_spec(3, api_servers=2)
 FIVE_API = make_spec(5, api_servers=1)
 OWN = make_spec(3, api_servers=3, connect="own")
 DRAINED = make_spec(3, api_servers=3, connect="own", apiServers={"drain": "balancer"})
+BACKED = make_spec(
+    3,
+    backup={
+        "destinations": ["here"],
+        "encryption": {"recipients": [f"age1{'q' * 58}"], "signingKey": "key", "trustedKeys": ["key.pub"]},
+        "maxAge": "2h",
+    },
+)
 MOVED_ONE = make_spec(hosts=_hosts(1, 4, 3))
 MOVED_ONE_API = make_spec(hosts=_hosts(1, 4, 3), api_servers=2)
 
@@ -153,6 +161,7 @@ MORE: tuple[Story, ...] = (
     _bootstrap(1, 1),
     _bootstrap(3, 2),
     _bootstrap(5, 1),
+    _repair("replace-disk-backed", BACKED, _each(FakeWorld.lose_disk, "10.0.0.2")),
     _repair("replace-machine", THREE_API, lambda world: world.replace_machine("10.0.0.2")),
     _repair("replace-new-host-api", THREE_API, lambda world: world.power_cut("10.0.0.2"), MOVED_ONE_API),
     _repair("replace-new-host-hung", THREE_API, _hang("10.0.0.2"), MOVED_ONE_API),

@@ -26,6 +26,7 @@ STORIES = tuple(
             "scale-5-3",
             "rolling",
             "bootstrap-3-archive",
+            "replace-disk-backed",
         ),
     )
 )

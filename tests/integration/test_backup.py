@@ -123,3 +123,29 @@ def test_what_is_missing_or_wrong_is_named_and_nothing_is_left_behind(lab: Lab) 
     half = lab.run("backup", "run", spec, *opens, expect=6)
     assert f"Not there: The backup directory {places[1]}" in half.err
     assert str(places[0]) in half.out
+
+
+def test_what_takes_something_away_rests_on_a_backup(lab: Lab) -> None:
+    lab.up()
+    lab.etcdctl("put", "/registry/things/1", "{}")
+    spec = with_backups(lab.spec)
+    opens = ("--age-identity", lab.place.path / "identity")
+    lab.break_("member2")
+    assert "take a backup, restored on trial" in lab.run("plan", spec).out
+
+    refused = lab.run("apply", spec, "--auto-approve", expect=5).err
+    assert "no age identity is given" in refused and "--age-identity" in refused
+    assert not (lab.place.path / "backups").exists()
+
+    applied = lab.run("apply", spec, "--auto-approve", *opens)
+    assert applied.err.index("Taking a snapshot") < applied.err.index("out of service")
+    [one] = json.loads(lab.run("backup", "list", spec, "--json").out)["destinations"][0]["backups"]
+    assert (one["verified"], one["trial"]["keys"]) == ("restore", 1)
+
+    lab.break_("member3")
+    again = lab.run("plan", spec).out
+    assert f"can be had back from {one['name']}" in " ".join(again.split())
+    assert "take a backup" not in again
+    # No identity is needed for what needs no backup.
+    lab.run("apply", spec, "--auto-approve")
+    assert len(list((lab.place.path / "backups").glob("*.json"))) == 1

@@ -9,10 +9,13 @@ from pathlib import Path
 from etcdplan.apply.events import Event
 from etcdplan.apply.holder import Holder
 from etcdplan.apply.session import Session
+from etcdplan.backup.source import choose_member
 from etcdplan.hosts.ports import Hosts, LeafFile
+from etcdplan.model.backups import Backup, Store
 from etcdplan.model.effects import IssueLeaf
+from etcdplan.model.facts import known
 from etcdplan.model.restore import Restore
-from etcdplan.model.state import Leaf, State
+from etcdplan.model.state import Leaf, State, host_of
 from etcdplan.observe.collect import PATIENCE, Credentials, observe
 from etcdplan.planner.document import PlanDocument, to_document
 from etcdplan.planner.unroll import Plan, unroll
@@ -73,6 +76,21 @@ class FakeSource:
         assert set(self.world.serving()) == members
 
 
+@dataclass
+class FakeTaker:
+    """Takes backups that say little of the cluster, and count."""
+
+    world: FakeWorld
+
+    def take(self, state: State) -> None:
+        """Take one from a member that serves."""
+        member = choose_member(state)
+        assert host_of(member.peer_url) in self.world.serving()
+        [cluster] = [one for one in self.world.clusters if member.id in one.members]
+        now = int(self.world.clock.now)
+        self.world.backups.append(Backup(f"test-{now}", cluster.id, now, 1, 1, "restore"))
+
+
 _ids = count(1)
 
 
@@ -90,13 +108,18 @@ class Runner:
     def __post_init__(self) -> None:
         self.name = f"runner{next(_ids)}"
         self.hosts = self.hosts or self.world.controller(self.name)
-        known = any(b'"restore"' in (machine.record or b"") for machine in self.world.machines.values())
-        self.target = replace(target_of(self.spec), restore=None if known else self.world.asked)
+        begun = any(b'"restore"' in (machine.record or b"") for machine in self.world.machines.values())
+        self.target = replace(target_of(self.spec), restore=None if begun else self.world.asked)
+        self.world.rests_on = self.target.backup.max_age if self.target.backup else None
 
     def observe(self, timeout: float = PATIENCE) -> State:
         """Observe the world."""
         assert self.hosts is not None
-        return observe(self.target, self.hosts, CREDENTIALS, now=int(self.world.clock.now), timeout=timeout)
+        now = int(self.world.clock.now)
+        state = observe(self.target, self.hosts, CREDENTIALS, now=now, timeout=timeout)
+        there = known(Store(tuple(reversed(self.world.backups))))
+        places = self.target.backup.destinations if self.target.backup else ()
+        return replace(state, backups=dict.fromkeys(places, there))
 
     def plan(self) -> Plan:
         """Plan from what is seen."""
@@ -124,6 +147,7 @@ class Runner:
             hook=self.world.run_hook,
             programs=lambda: {"etcd": b"a program"},
             backups=FakeSource(self.world),
+            taker=FakeTaker(self.world),
         )
 
     def apply(self) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
+from etcdplan.model.backups import Backup
 from etcdplan.model.restore import Restore
 from tests.support import fake_consensus
 from tests.support.clock import VirtualClock
@@ -74,6 +75,10 @@ class FakeWorld:
         """The restore that whoever applies asks for, until a host knows of it."""
         self.replaced: set[int] = set()
         """The IDs of the clusters that a restore gives up."""
+        self.backups: list[Backup] = []
+        """All that were taken, wherever they went."""
+        self.rests_on: int | None = None
+        """How old the newest backup may be, in seconds, when an effect takes something away."""
         self.violations: list[str] = []
         self.effects_log: list[Done] = []
         self.members_added: Counter[str] = Counter()
@@ -278,6 +283,10 @@ class FakeWorld:
         """Note an effect that happened."""
         if effect in ("start", "stop") and str(args[0]).startswith("apiserver/"):
             self.hook_calls.append((effect, str(args[0]).removeprefix("apiserver/")))
+        if self.rests_on is not None and effect in ("member_remove", "set_data_aside"):
+            newest = max((one.time for one in self.backups), default=0)
+            if self.clock.now - newest > self.rests_on:
+                self.violations.append(f"{effect} on {host} rests on no backup that is young enough")
         self.effects_log.append(Done(self.clock.now, host, effect, tuple(map(str, args))))
 
     def fault_of(self, effect: str, host: str) -> Fault | None:

@@ -16,6 +16,15 @@ from tests.support.model_world import NOW, World, follow
 
 VERSIONS = ("3.4.23", "3.5.29", "3.5.35", "3.6.10", "3.6.16", "3.7.3")
 ARCHIVE = {"archive": "etcd.tar.gz", "sha256": "c0ffee11" * 8}
+BACKUP = {
+    "destinations": ["here", "there"],
+    "encryption": {
+        "recipients": [f"age1{'q' * 58}"],
+        "signingKey": "backup.key",
+        "trustedKeys": ["backup.pub"],
+    },
+    "maxAge": "2h",
+}
 BALANCER = "https://lb.example:2379"
 MEMBER_HOSTS = (*(f"10.0.0.{n}" for n in range(1, 9)), "fd00::9", "etcd10.example", "10.0.0.11", "10.0.0.12")
 API_HOSTS = tuple(f"10.0.1.{n}" for n in range(1, 5))
@@ -80,6 +89,7 @@ class Draft:
                         # Some of each, as with `source`, without a draw that would change every case there was.
                         "drain": "balancer" if own and self.outage else None,
                     },
+                    "backup": None if own or self.outage else BACKUP,
                 },
             }
         )
@@ -315,6 +325,8 @@ def hide(state: State) -> Iterator[tuple[str, State]]:
 
     if state.membership.value is not None:
         yield "members", replace(state, membership=gone("members"), leader=None)
+    for place in state.backups:
+        yield f"backup/{place}", replace(state, backups={**state.backups, place: gone(f"backup/{place}")})
     for host in state.hosts.values():
         if host.unreachable:
             continue

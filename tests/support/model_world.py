@@ -135,6 +135,7 @@ class World:
             clusters,
             self.state.leader if listed and len(clusters) < 2 else None,
             self.state.now,
+            self.state.backups,
         )
 
     def _named(self, target: Target, silent: Mapping[str, str]) -> Iterable[str]:

@@ -60,7 +60,7 @@ def make_spec(
         },
     }
     for section, change in changes.items():
-        sections[section] = {**sections[section], **change} if isinstance(change, Mapping) else change
+        sections[section] = {**sections.get(section, {}), **change} if isinstance(change, Mapping) else change
     document = {
         "apiVersion": "etcdplan/v1",
         "kind": "EtcdCluster",

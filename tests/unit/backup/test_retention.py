@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from etcdplan.backup.manifest import Manifest
-from etcdplan.backup.retention import reasons_to_keep
 from etcdplan.spec.backup import Retention
+from etcdplan.spec.retention import reasons_to_keep
 from tests.support.backups import manifest
 
 NOW = 1_800_000_000

@@ -99,7 +99,7 @@ def frugal(case: Case) -> Iterator[str]:
     if case.refused:
         return
     steps = [planned.step for planned in case.plan.steps]
-    for step_id, times in Counter(step.id for step in steps if step.kind != "certificate").items():
+    for step_id, times in Counter(step.id for step in steps if not step.renewable).items():
         if times > 1 + case.restores:
             yield f"{step_id} comes {times} times"
     stops: Counter[tuple[str, bool]] = Counter()
@@ -115,6 +115,30 @@ def frugal(case: Case) -> Iterator[str]:
         # One that hangs behind closed doors after a restore is restarted, and once more to let clients in.
         if times > (1 + case.restores if is_etcd else 2 + removals):
             yield f"{unit} is restarted {times} times"
+
+
+def backed(case: Case) -> Iterator[str]:
+    """What takes something away rests on a backup that is young enough, wherever the spec asks for backups."""
+    for planned in case.plan.steps:
+        view, policy = View(case.target, planned.before), case.target.backup
+        taken = planned.step.kind == "take-backup"
+        if policy is None or view.restore is not None:
+            if taken:
+                yield f"{planned.step.id} although no policy asks for it, or in a restore"
+            continue
+        times = [
+            one.time
+            for place in policy.destinations
+            if (fact := planned.before.backups.get(place)) is not None and fact.value is not None
+            for one in fact.value.backups
+            if one.cluster_id == view.cluster_id and one.verified == "restore"
+        ]
+        fresh = any(planned.before.now - time <= (policy.max_age or 0) for time in times)
+        fences = planned.step.kind == "retire-etcd" and planned.repair
+        if planned.step.kind in DESTRUCTIVE and view.born and view.quorum.holds and not fences and not fresh:
+            yield f"{planned.step.id} rests on no backup"
+        if taken and fresh:
+            yield f"{planned.step.id} although there is one"
 
 
 def followed(case: Case) -> Iterator[str]:
@@ -294,7 +318,11 @@ def _other_order(case: Case) -> State:
 def _signature(plan: Plan, *, certificates: bool = True) -> list[str]:
     if plan.refusals:
         return [f"refused: {plan.refusals[0].code}"]
-    steps = (planned for planned in plan.steps if certificates or planned.step.kind != "certificate")
+    steps = (
+        planned
+        for planned in plan.steps
+        if not planned.step.unasked and (certificates or planned.step.kind != "certificate")
+    )
     return [
         planned.step.id for planned in sorted(steps, key=lambda planned: (planned.group, planned.step.id))
     ]
@@ -355,6 +383,7 @@ LAWS: tuple[Callable[[Case], Iterator[str]], ...] = (
     diff_is_what_rules_propose,
     transitions,
     frugal,
+    backed,
     followed,
     cuts,
     perturbed,

@@ -2,10 +2,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
-from etcdplan.backup.manifest import Manifest
 from etcdplan.spec.backup import Retention
+
+
+class Dated(Protocol):
+    """What is asked of a backup: its name, when its snapshot began (unix seconds), and how far it was verified."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def time(self) -> int: ...
+    @property
+    def verified(self) -> str: ...
+
 
 _PERIODS: Final[Mapping[str, Callable[[datetime], tuple[int, ...]]]] = {
     "hourly": lambda time: (time.year, time.month, time.day, time.hour),
@@ -16,7 +27,7 @@ _PERIODS: Final[Mapping[str, Callable[[datetime], tuple[int, ...]]]] = {
 
 
 def reasons_to_keep(
-    backups: Sequence[Manifest], keep: Retention, *, now: int, max_age: int | None
+    backups: Sequence[Dated], keep: Retention, *, now: int, max_age: int | None
 ) -> dict[str, tuple[str, ...]]:
     """Return why each backup is kept, by name, the newest first; one without a reason may go.
 

@@ -1,0 +1,108 @@
+"""What destinations have, as a fact of the cluster's state: in bounded time, by lists and manifests alone."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from etcdplan.backup.catalogue import read_manifest
+from etcdplan.backup.destination import Destination
+from etcdplan.backup.errors import BackupError
+from etcdplan.backup.manifest import MANIFEST, SNAPSHOT, Manifest, cluster_of, time_of
+from etcdplan.backup.signing import PublicKey
+from etcdplan.errors import EtcdplanError
+from etcdplan.model.backups import Backup, Store, Stores
+from etcdplan.model.facts import Fact, known, unknown
+
+MANIFESTS: Final = 40
+"""How many manifests are read at most, from the newest on, in search of one that says that it was restored."""
+
+
+def see(destination: Destination, cluster: str, trusted: Sequence[PublicKey]) -> Store:
+    """Return what a destination has of a cluster; raise `DestinationError` when it does not say."""
+    there = destination.names()
+    names = {
+        name: time
+        for file in there
+        if file.endswith(MANIFEST)
+        and (time := time_of(name := file.removesuffix(MANIFEST))) is not None
+        and cluster_of(name) == cluster
+    }
+    ordered = sorted(names, key=lambda name: (names[name], name), reverse=True)
+    read: list[Backup] = []
+    distrusted = ""
+    for number, name in enumerate(ordered[:MANIFESTS]):
+        try:
+            manifest = read_manifest(destination, name, trusted)
+            if name + SNAPSHOT not in there:
+                raise BackupError(f"The snapshot of {name} at {destination} is missing.")
+        except BackupError as error:
+            distrusted = distrusted or ("" if number else error.message)
+            continue
+        if manifest.cluster == cluster:
+            read.append(backup_of(manifest))
+            if manifest.verified == "restore":
+                break
+    read.sort(key=lambda one: (one.time, one.name), reverse=True)
+    return Store(tuple(read), tuple(names[name] for name in ordered), distrusted)
+
+
+def backup_of(manifest: Manifest) -> Backup:
+    """Return what a state knows of a backup."""
+    return Backup(
+        manifest.name,
+        int(manifest.cluster_id, 16),
+        manifest.time,
+        manifest.revision,
+        manifest.size,
+        manifest.verified,
+    )
+
+
+class Watch:
+    """Looks at destinations beside whatever else is looked at, and remembers what it saw for hasty glances."""
+
+    def __init__(self, looks: Mapping[str, Callable[[], Store]]) -> None:
+        """Take what looks at each destination; it may raise `EtcdplanError`, and may take forever."""
+        self._looks = looks
+        self._seen: dict[str, Fact[Store]] = {}
+        self._due = True
+
+    def renew(self) -> None:
+        """Have the next look be a real one, glance or not: a backup was taken."""
+        self._due = True
+
+    def begin(self, wait: float, *, glance: bool) -> Callable[[], Stores]:
+        """Begin a look that may take so many seconds, and return what gives its result; a glance gives the last one."""
+        if glance and not self._due:
+            return lambda: self._seen
+        self._due = False
+        end = time.monotonic() + wait
+        found: dict[str, Fact[Store]] = {}
+        # Daemons: one that hangs in a dead file system must not keep this process.
+        threads = [
+            threading.Thread(
+                target=self._look, args=(place, look, found), daemon=True, name=f"look at {place}"
+            )
+            for place, look in self._looks.items()
+        ]
+        for thread in threads:
+            thread.start()
+
+        def result() -> Stores:
+            for thread in threads:
+                thread.join(max(end - time.monotonic(), 0))
+            silent = {
+                place: unknown(f"backup/{place}", f"no answer within {wait:g} s") for place in self._looks
+            }
+            self._seen = {**silent, **found}
+            return self._seen
+
+        return result
+
+    @staticmethod
+    def _look(place: str, look: Callable[[], Store], found: dict[str, Fact[Store]]) -> None:
+        try:
+            found[place] = known(look(), seen=place)
+        except EtcdplanError as error:
+            found[place] = unknown(f"backup/{place}", error.message)

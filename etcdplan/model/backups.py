@@ -1,0 +1,62 @@
+"""What is known of a cluster's backups: read from the destinations, and moved forward when one is taken."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from etcdplan.model.facts import Fact
+
+AHEAD = 300
+"""Seconds by which the clock of whoever took a backup may be ahead of this machine's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A backup that counts: its signed manifest is there. `time` is when its snapshot began, unix seconds.
+
+    `verified` is `restore` when it was restored on trial, at that time; else `checksum`.
+    """
+
+    name: str
+    cluster_id: int
+    time: int
+    revision: int
+    size: int
+    verified: str
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What one destination has of a cluster, the newest first.
+
+    `backups` are those whose manifests were read: from the newest on, until one was found that had been restored.
+    `times` are those of all that have a manifest, by their names. `distrusted` is why the newest does not count.
+    """
+
+    backups: tuple[Backup, ...] = ()
+    times: tuple[int, ...] = ()
+    distrusted: str = ""
+
+    def newest(self, cluster_id: int, *, restored: bool) -> Backup | None:
+        """Return the newest backup of that cluster ID, of those that were restored on trial if that is asked."""
+        fits = (one for one in self.backups if one.cluster_id == cluster_id)
+        return next((one for one in fits if one.verified == "restore" or not restored), None)
+
+
+Stores = Mapping[str, Fact[Store]]
+"""By destination, as the spec names it. One that is not there was not looked at."""
+
+
+def newest_of(
+    stores: Stores, places: Sequence[str], cluster_id: int, *, restored: bool
+) -> tuple[str, Backup] | None:
+    """Return the newest backup of a cluster ID, and the first place that has it; of what is unknown nothing counts."""
+    known = [(place, fact.value) for place in places if (fact := stores.get(place)) and fact.value]
+    found = [(place, store.newest(cluster_id, restored=restored)) for place, store in known]
+    return max(
+        ((place, one) for place, one in found if one is not None), key=lambda pair: pair[1].time, default=None
+    )
+
+
+def is_younger(backup: Backup, age: int, now: int) -> bool:
+    """Whether a backup is at most so many seconds old; one from the future is not."""
+    return -AHEAD <= now - backup.time <= age

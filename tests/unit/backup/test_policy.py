@@ -1,0 +1,123 @@
+"""What is found of any history of backups: exactly what the policy asks and is not so."""
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as some
+
+from etcdplan.diff.target import BackupTarget, Target
+from etcdplan.diff.view import View
+from etcdplan.model.backups import Backup, Store
+from etcdplan.model.facts import Fact, known, unknown
+from etcdplan.model.state import State
+from etcdplan.planner.backup_checks import SPARE, check_backups
+from etcdplan.planner.rules.backups import FRESH, wanted_backup
+from etcdplan.spec.backup import Retention
+from tests.support.scenarios import make_spec, target_of
+
+NOW = 1_800_000_000
+OURS = target_of(make_spec(3)).founding_id
+DAY = 86_400
+
+
+def target(**policy: Any) -> Target:
+    said: dict[str, Any] = {"verify": "restore", "retention": None, "max_age": None, "max_trial_age": None}
+    return replace(target_of(make_spec(3)), backup=BackupTarget(("a", "b"), **said | policy))
+
+
+def state(a: Fact[Store], b: Fact[Store] | None = None) -> State:
+    return State({}, now=NOW, backups={"a": a, "b": b or a})
+
+
+def store(*backups: Backup) -> Fact[Store]:
+    ordered = sorted(backups, key=lambda one: one.time, reverse=True)
+    return known(Store(tuple(ordered), tuple(one.time for one in ordered)))
+
+
+def codes(target: Target, state: State, place: str = "a") -> set[str]:
+    return {one.code for one in check_backups(target, state) if f"backup/{place}" in one.address.split(", ")}
+
+
+backups = some.builds(
+    Backup,
+    name=some.just("x"),
+    cluster_id=some.sampled_from([OURS, OURS, OURS, 7]),
+    time=some.integers(NOW - 40 * DAY, NOW + 100),
+    revision=some.just(1),
+    size=some.just(1),
+    verified=some.sampled_from(["restore", "checksum"]),
+)
+histories = some.lists(backups, max_size=12)
+ages = some.none() | some.integers(60, 30 * DAY)
+policies = some.fixed_dictionaries(
+    {
+        "verify": some.sampled_from(["restore", "checksum"]),
+        "max_age": ages,
+        "max_trial_age": ages,
+        "retention": some.none() | some.builds(Retention, last=some.integers(1, 4)),
+    }
+)
+
+
+@given(histories, policies)
+def test_what_is_found_is_what_is_not_so(history: list[Backup], policy: dict[str, Any]) -> None:
+    """An oracle that counts in the plainest way."""
+    found = codes(target(**policy), state(store(*history)))
+    ours = [one for one in history if one.cluster_id == OURS]
+    newest = max((one.time for one in ours), default=None)
+    assert ("EP301" in found) == (newest is None)
+    if newest is None:
+        assert found == {"EP301"}
+        return
+    assert ("EP302" in found) == (policy["max_age"] is not None and NOW - newest > policy["max_age"])
+    levels = {one.verified for one in ours if one.time == newest}
+    if len(levels) == 1:
+        assert ("EP303" in found) == (policy["verify"] == "restore" and levels == {"checksum"})
+    tried = max((one.time for one in ours if one.verified == "restore"), default=-1)
+    late = policy["max_trial_age"] is not None and NOW - tried > policy["max_trial_age"]
+    assert ("EP304" in found) == late
+    few = policy["retention"] is None or len(history) <= policy["retention"].last + SPARE
+    assert not few or "EP305" not in found
+
+
+@given(histories, policies)
+def test_what_a_plan_rests_on_is_young_and_verified_as_asked(
+    history: list[Backup], policy: dict[str, Any]
+) -> None:
+    seen = state(store(*history), unknown("backup/b", "no answer"))
+    step = wanted_backup(View(target(**policy), seen))
+    assert step is not None
+    age = policy["max_age"] or FRESH
+    good = [
+        one
+        for one in history
+        if one.cluster_id == OURS
+        and NOW - one.time <= age
+        and (policy["verify"] == "checksum" or one.verified == "restore")
+    ]
+    # Only the newest of each level is looked at; it is the youngest.
+    assert bool(step.effects(seen)) == (not good)
+
+
+def test_what_is_unknown_is_neither_good_nor_absent() -> None:
+    gone = unknown("backup/b", "no answer within 5 s")
+    young = store(Backup("x", OURS, NOW - 60, 1, 1, "restore"))
+    seen = state(young, gone)
+    assert codes(target(max_age=3600), seen, "a") == set()
+    assert codes(target(max_age=3600), seen, "b") == {"EP306"}
+    assert codes(target(max_age=3600), State({}, now=NOW), "a") == {"EP306"}
+    step = wanted_backup(View(target(max_age=3600), seen))
+    assert step is not None and not step.effects(seen) and step.effects(state(gone))
+
+
+def test_a_clock_that_is_ahead_makes_no_backup_young() -> None:
+    ahead = state(store(Backup("x", OURS, NOW + DAY, 1, 1, "restore")))
+    assert codes(target(max_age=3600), ahead) == {"EP302"}
+    step = wanted_backup(View(target(max_age=3600), ahead))
+    assert step is not None and step.effects(ahead)
+
+
+def test_the_same_at_several_destinations_is_said_once() -> None:
+    [one] = check_backups(target(max_age=60), state(store()))
+    assert (one.code, one.address) == ("EP301", "backup/a, backup/b")

@@ -1,0 +1,111 @@
+"""What is seen of destinations: the newest that count, in bounded time, and what does not answer is unknown."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from etcdplan.backup.directory import Directory
+from etcdplan.backup.errors import DestinationError
+from etcdplan.backup.manifest import MANIFEST, SIGNATURE, SNAPSHOT, Manifest
+from etcdplan.backup.seen import Watch, see
+from etcdplan.backup.signing import PublicKey, Signer, new_signing_key
+from etcdplan.model.backups import Store
+from etcdplan.pki.keyfile import write_key
+from tests.support.backups import manifest
+
+NOW = 1_800_000_000
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Signer:
+    key, _ = new_signing_key()
+    write_key(tmp_path / "key", key)
+    return Signer(tmp_path / "key")
+
+
+@pytest.fixture
+def trusted(signer: Signer) -> list[PublicKey]:
+    return [signer.public]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Directory:
+    return Directory(tmp_path / "backups")
+
+
+def put(place: Directory, signer: Signer, one: Manifest) -> None:
+    place.write(one.name + SNAPSHOT, b"a snapshot")
+    place.write(one.name + SIGNATURE, signer.sign(one.encoded()))
+    place.write(one.name + MANIFEST, one.encoded())
+
+
+def test_manifests_are_read_until_one_was_restored(
+    place: Directory, signer: Signer, trusted: list[PublicKey]
+) -> None:
+    for hour in range(6):
+        put(place, signer, manifest(NOW - hour * 3600, verified="restore" if hour in (2, 4) else "checksum"))
+    put(place, signer, manifest(NOW, 9, cluster="prod-2"))
+    seen = see(place, "prod", trusted)
+    assert [(one.time, one.verified) for one in seen.backups] == [
+        (NOW, "checksum"),
+        (NOW - 3600, "checksum"),
+        (NOW - 7200, "restore"),
+    ]
+    assert seen.times == tuple(NOW - hour * 3600 for hour in range(6))
+    assert seen.backups[0].cluster_id == 0x1F
+    assert not seen.distrusted
+
+
+def test_what_does_not_count_is_passed_over_and_told_of_when_it_is_the_newest(
+    tmp_path: Path, place: Directory, signer: Signer, trusted: list[PublicKey]
+) -> None:
+    other, _ = new_signing_key()
+    write_key(tmp_path / "other", other)
+    put(place, signer, manifest(NOW - 7200, verified="restore"))
+    put(place, Signer(tmp_path / "other"), manifest(NOW - 3600, verified="restore"))
+    put(place, signer, manifest(NOW))
+    place.delete(manifest(NOW).name + SNAPSHOT)
+    seen = see(place, "prod", trusted)
+    assert [one.time for one in seen.backups] == [NOW - 7200]
+    assert "is missing" in seen.distrusted
+    place.delete(manifest(NOW).name + MANIFEST)
+    assert "not signed by a trusted key" in see(place, "prod", trusted).distrusted
+
+
+def test_a_destination_that_hangs_or_fails_is_unknown_and_nobody_waits_longer(
+    place: Directory, signer: Signer, trusted: list[PublicKey]
+) -> None:
+    put(place, signer, manifest(NOW, verified="restore"))
+    forever = threading.Event()
+
+    def hang() -> Store:
+        forever.wait(60)
+        return Store()
+
+    def fail() -> Store:
+        raise DestinationError("The bucket refuses.")
+
+    watch = Watch({"good": lambda: see(place, "prod", trusted), "hung": hang, "bad": fail})
+    began = time.monotonic()
+    seen = watch.begin(0.3, glance=False)()
+    assert 0.3 <= time.monotonic() - began < 2
+    assert seen["good"].value is not None
+    assert (seen["hung"].why, seen["bad"].why) == ("no answer within 0.3 s", "The bucket refuses.")
+    forever.set()
+
+
+def test_a_glance_looks_again_only_after_a_backup_was_taken() -> None:
+    looks: list[int] = []
+
+    def look() -> Store:
+        looks.append(1)
+        return Store(times=(len(looks),))
+
+    watch = Watch({"a": look})
+    assert watch.begin(1, glance=True)()["a"].value == Store(times=(1,))
+    assert watch.begin(1, glance=True)()["a"].value == Store(times=(1,))
+    watch.renew()
+    assert watch.begin(1, glance=True)()["a"].value == Store(times=(2,))
+    assert watch.begin(1, glance=False)()["a"].value == Store(times=(3,))
