@@ -29,7 +29,13 @@ from etcdplan.model.effects import (
     WriteSettings,
 )
 from etcdplan.model.restore import Restore
-from etcdplan.model.restore_effects import AdoptStaged, StageData, VerifyRestored
+from etcdplan.model.restore_effects import (
+    AdoptStaged,
+    DiscardStaged,
+    RestartComponents,
+    StageData,
+    VerifyRestored,
+)
 from etcdplan.model.state import Member, Membership, Record, State, api_server_unit, host_of
 
 Hook = Callable[[str, str, str], None]
@@ -133,6 +139,14 @@ class Caller:
                 )
             case AdoptStaged(host):
                 yield Call(host, "adopt-staged", "etcd", lambda port, claim: port.adopt_staged(claim))
+            case DiscardStaged(host):
+                yield Call(host, "discard-staged", "etcd", lambda port, claim: port.discard_staged(claim))
+            case RestartComponents(host, units, record):
+                done = self.encode(record)
+                yield Call(
+                    host, "restart-units", host, lambda port, claim: port.restart_running(claim, units)
+                )
+                yield Call(host, "write-record", "record", lambda port, claim: port.write_record(claim, done))
             case VerifyRestored(host, record):
                 noted = self.encode(record)
                 if record.restore is not None:

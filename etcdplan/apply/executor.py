@@ -348,7 +348,11 @@ class Executor:
                 continue
             ours = membership.cluster_id == record.cluster_id  # Not so between a restore and its end.
             wanted = replace(record, hosts=hosts, members=membership.members if ours else record.members)
-            if record.hosts != wanted.hosts or _entries(record) != _entries(wanted):
+            # Who came back was seen to do no harm: it is no part of the cluster, or has become one again.
+            wanted = replace(wanted, gone=tuple(one for one in record.gone if state.host(one).unreachable))
+            if (record.hosts, record.gone) != (wanted.hosts, wanted.gone) or _entries(record) != _entries(
+                wanted
+            ):
                 yield WriteRecord(address, wanted)
 
 

@@ -10,7 +10,7 @@ from etcdplan.cli.approval import ask, shown
 from etcdplan.cli.backup import EtcdDir, Scratch
 from etcdplan.cli.options import AgeIdentity, NoColor, SpecPath
 from etcdplan.cli.output import colored, progress
-from etcdplan.errors import RefusedError
+from etcdplan.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
     from etcdplan.backup.manifest import Manifest
@@ -26,6 +26,17 @@ def restore(
     ] = None,
     show: Annotated[bool, typer.Option("--plan", help="Show the plan and change nothing.")] = False,
     auto_approve: Annotated[bool, typer.Option("--auto-approve", help="Do not ask.")] = False,
+    host_gone: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--host-gone",
+            metavar="ADDRESS",
+            help="This host does not answer and never comes back by itself. May be repeated.",
+        ),
+    ] = None,
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="Take back a restore that has stopped no etcd yet.")
+    ] = False,
     etcd_dir: EtcdDir = None,
     scratch: Scratch = None,
     age_identity: AgeIdentity = None,
@@ -42,36 +53,59 @@ def restore(
     from etcdplan.render.printable import printable
 
     cluster = load(spec)
-    manifest = copies_of(cluster.loaded, name)[0][1]
-    if cluster.loaded.spec.spec.etcd.runtime != "process":
-        raise RefusedError(
-            "Restoring is possible in labs only so far, not on systemd hosts.",
-            hint="docs/backups.md shows how it is done by hand; 'etcdplan backup fetch' decrypts a snapshot.",
-        )
-    identities = needed(age_identity)
+    if abandon and (name or host_gone):
+        raise UsageError("--abandon takes back what is under way, and needs nothing else.")
+    manifest = None if abandon else copies_of(cluster.loaded, name)[0][1]
+    identities = (age_identity or []) if abandon else needed(age_identity)
     with connect(cluster, identities, wrap=with_failpoints) as reached:
         state = reached.observe(measure=True)
-        asked = _request(reached.target, state, manifest)
-        reached = replace(reached, target=replace(reached.target, restore=asked))
-        for line in _loss(asked, manifest, state):
-            progress(f"Note: {printable(line)}")
+        if manifest is None:
+            target = replace(reached.target, abandon=True)
+        else:
+            asked = _request(reached.target, state, manifest, _gone(reached.target, state, host_gone or []))
+            target = replace(reached.target, restore=asked)
+            for line in _loss(asked, manifest, state):
+                progress(f"Note: {printable(line)}")
+        reached = replace(reached, target=target)
         document = shown(reached, state, spec, no_color=no_color)
         if show or not document.steps:
             return 0
         if not auto_approve:
-            ask(
-                f"This puts {manifest.name} in the place of what cluster {reached.target.cluster} holds. "
-                "Its name, to approve?",
-                instead="Use --auto-approve.",
-                answer=reached.target.cluster,
+            what = (
+                f"This puts {manifest.name} in the place of what cluster {target.cluster} holds. "
+                if manifest
+                else f"This takes the restore of cluster {target.cluster} back. "
             )
+            ask(f"{what}Its name, to approve?", instead="Use --auto-approve.", answer=target.cluster)
         color = colored(sys.stderr, no_color=no_color)
         with session_of(reached, identities, color=color, etcd_dir=etcd_dir, scratch=scratch) as session:
             session.apply(document)
     return 0
 
 
-def _request(target: "Target", state: "State", manifest: "Manifest") -> "Restore":
+def _gone(target: "Target", state: "State", declared: list[str]) -> tuple[str, ...]:
+    """Return the hosts that are said to be gone, when they are known and silent."""
+    from etcdplan.diff.view import View
+
+    known = {*target.hosts(), *View(target, state).former_hosts}
+    for address in declared:
+        if address not in known:
+            raise UsageError(
+                f"No host {address} belongs to cluster {target.cluster}, or did: {', '.join(sorted(known))} do."
+            )
+        if address in target.member_hosts:
+            raise RefusedError(
+                f"The spec has a member on {address}, which is said to be gone.",
+                hint="Put another host in its place in the spec.",
+            )
+        if not state.host(address).unreachable:
+            raise RefusedError(
+                f"Host {address} is said to be gone, and answers.", hint="Leave --host-gone out for it."
+            )
+    return tuple(sorted(set(declared)))
+
+
+def _request(target: "Target", state: "State", manifest: "Manifest", gone: tuple[str, ...]) -> "Restore":
     """Return the restore that is asked for; the one that is under way when it is of the same backup."""
     from etcdplan.diff.view import View
     from etcdplan.model.restore import Restore, bump_for, new_token
@@ -84,7 +118,7 @@ def _request(target: "Target", state: "State", manifest: "Manifest") -> "Restore
         )
     view = View(target, state)
     if view.restore is not None and view.restore.sha256 == manifest.sha256:
-        return replace(view.restore, verified=False)
+        return replace(view.restore, verified=False, gone=gone, abandoned=False)
     return Restore(
         snapshot=manifest.name,
         sha256=manifest.sha256,
@@ -93,6 +127,7 @@ def _request(target: "Target", state: "State", manifest: "Manifest") -> "Restore
         token=new_token(target.cluster, manifest.sha256, view.cluster_id),
         bump=bump_for(target.version),
         replaces=view.cluster_id,
+        gone=gone,
     )
 
 

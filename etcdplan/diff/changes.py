@@ -5,7 +5,7 @@ policy proposes anything.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from etcdplan.diff.target import ApiServerTarget, MemberTarget, Target
 from etcdplan.diff.view import View
@@ -31,7 +31,11 @@ class Change:
 def diff(target: Target, state: State) -> tuple[Change, ...]:
     """Compare a target with a settled state; what cannot be read is a change of action `unknown`."""
     view = View(target, state)
-    if (restore := view.restore) is not None:
+    if (restore := view.restore) is not None and restore.abandoned:
+        return (Change("cluster/restore", "delete", restore.snapshot, None, "it is taken back"),)
+    if target.abandon:
+        return ()
+    if restore is not None:
         why = (
             f"{restore.snapshot} is to be restored"
             if restore is target.restore
@@ -97,6 +101,12 @@ def _host(view: View, address: str) -> Iterator[Change]:
             )
             yield Change(f"trust/{address}", action, None, view.target.ca[:16], why)
     record, wanted = host.record.get(), Record(view.target.cluster, view.cluster_id)
+    if record is not None and record.restart:
+        units = ", ".join(record.restart)
+        yield Change(
+            f"host/{address}/restart", "update", None, units, "they remember what was before the restore"
+        )
+        record = replace(record, restart=())
     if record != wanted:
         before = None if record is None else f"{record.cluster} ({record.cluster_id:x})"
         yield Change(

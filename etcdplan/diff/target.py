@@ -100,6 +100,10 @@ class Target:
     """What the spec asks of backups; None when it has none."""
     restore: Restore | None = None
     """The restore that was asked for; once it has begun, what the hosts know of it counts."""
+    abandon: bool = False
+    """Whether a restore that is under way shall be taken back."""
+    restart: tuple[str, ...] = ()
+    """The units that are restarted on every host, where they run, after a restore."""
 
     @property
     def member_hosts(self) -> Mapping[str, MemberTarget]:
@@ -202,6 +206,7 @@ def build_target(spec: Spec, *, ca: str) -> Target:
         drain=body.api_servers.drain or "",
         program=program,
         initial_cluster=everyone,
+        restart=tuple(body.restore.restart) if etcd.runtime == "systemd" else (),
         founding_id=bootstrap_ids({"initial-cluster": everyone, "initial-cluster-token": token})[0],
         backup=_backup(body.backup) if body.backup else None,
     )

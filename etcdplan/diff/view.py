@@ -56,7 +56,15 @@ class View:
         if begun:
             # That it was verified is noted on one host, and by the end of the restore on those that have it.
             ended = any(record.cluster_id == begun[0].ids[0] for record in records)
-            return replace(begun[0], verified=ended or any(restore.verified for restore in begun))
+            named = [*begun, *((asked,) if asked is not None and asked.same(begun[0]) else ())]
+            return replace(
+                begun[0],
+                verified=ended or any(restore.verified for restore in begun),
+                gone=tuple(sorted({host for restore in named for host in restore.gone})),
+                # Who asks for it again has thought better of it.
+                abandoned=self.target.abandon
+                or (asked is None and any(restore.abandoned for restore in begun)),
+            )
         done = asked is not None and any(record.cluster_id == asked.ids[0] for record in records)
         return None if done else asked
 
@@ -89,7 +97,7 @@ class View:
         lists = (self.state.membership.value, self.state.last_seen)
         records = (host.record.value for host in self.state.hosts.values())
         return frozenset(host_of(url) for members in lists if members for url in members.members) | frozenset(
-            host for record in records if record for host in record.hosts
+            host for record in records if record for host in (*record.hosts, *record.gone)
         )
 
     def only_started_itself(self, host: Host) -> bool:
@@ -106,12 +114,15 @@ class View:
         )
 
     def absent_api_host(self, host: str) -> bool:
-        """Whether an API server's host went with a member that the spec gave up, and does not answer.
+        """Whether an API server's host went with a member that the spec gave up, or was said to be gone, and is silent.
 
         Such an API server counts as not running; when it returns, it is re-pointed before anything else.
         """
-        gone = self.state.host(host).unreachable
-        return bool(gone) and host not in self.target.member_hosts and host in self.former_hosts
+        if not self.state.host(host).unreachable or host in self.target.member_hosts:
+            return False
+        if self.restore is not None:
+            return host in self.restore.gone
+        return host in self.former_hosts
 
     @cached_property
     def api_servers(self) -> tuple[ApiServerTarget, ...]:

@@ -111,7 +111,7 @@ def stage(data_dir: Path, wal_dir: Path | None, root: Path) -> None:
     copies = [(root / "member", waits / "member")]
     if wal_dir is not None:
         copies = [(root / "member/snap", waits / "member/snap"), (root / "member/wal", _staged_log(wal_dir))]
-    _discard(data_dir, wal_dir)
+    discard(data_dir, wal_dir)
     try:
         for source, place in copies:
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -124,11 +124,11 @@ def stage(data_dir: Path, wal_dir: Path | None, root: Path) -> None:
             sync_directory(place.parent)
         sync_directory(data_dir)
     except OSError:
-        _discard(data_dir, wal_dir)
+        discard(data_dir, wal_dir)
         raise
 
 
-def _discard(data_dir: Path, wal_dir: Path | None) -> None:
+def discard(data_dir: Path, wal_dir: Path | None) -> None:
     """Remove what is staged, the log first, or what is left of it. Raises `OSError`."""
     log = _staged_log(wal_dir) if wal_dir else data_dir / STAGED / "member/wal"
     for old in (log, log.with_name(f"{log.name}.part"), data_dir / STAGED):

@@ -272,6 +272,14 @@ class HostEffects(Protocol):
         """Rename what is staged to where etcd looks for its data; refused when there is something."""
         ...
 
+    def discard_staged(self, claim: Claim) -> None:
+        """Remove what is staged, whole or half."""
+        ...
+
+    def restart_running(self, claim: Claim, units: tuple[str, ...]) -> None:
+        """Restart those of these services that run; the others, and those that are not there, are left as they are."""
+        ...
+
     def make_leaf_key(self, claim: Claim, leaf: str) -> bytes:
         """Make a new private key for a leaf beside the one in use; return a signing request (PEM)."""
         ...

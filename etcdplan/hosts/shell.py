@@ -1,5 +1,6 @@
 """The only way to a remote host: a POSIX shell script that runs there as root."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +22,19 @@ class Completed:
     stderr: str
 
 
+class Stream(Protocol):
+    """What is too large for memory, on its way to a host's stdin."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        ...
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield all of it, from the beginning each time; a piece that fails (`OSError`) is the last."""
+        ...
+
+
 class Shell(Protocol):
     """A host on which scripts run. Threads may share it."""
 
@@ -30,7 +44,12 @@ class Shell(Protocol):
         ...
 
     def run(
-        self, script: str, *arguments: str, stdin: bytes = b"", timeout: float, limit: int = DEFAULT_LIMIT
+        self,
+        script: str,
+        *arguments: str,
+        stdin: bytes | Stream = b"",
+        timeout: float,
+        limit: int = DEFAULT_LIMIT,
     ) -> Completed:
         """Run `sh -c SCRIPT etcdplan ARGUMENTS…` as root on the host and return what it did, whatever its status.
 

@@ -15,7 +15,8 @@ class Restore:
 
     `snapshot` is the backup's name, `sha256` that of the snapshot itself, `revision` the store's when it was taken.
     `members` are peer URLs with names; `replaces` is the ID of the old cluster. Revisions go up by `bump`. `verified`:
-    the new members were seen to hold the same keys.
+    the new members were seen to hold the same keys. `gone` are hosts of which the operator has said that they never
+    come back: that they do not answer holds nothing up. `abandoned`: it is being taken back.
     """
 
     snapshot: str
@@ -26,6 +27,8 @@ class Restore:
     bump: int
     replaces: int
     verified: bool = False
+    gone: tuple[str, ...] = ()
+    abandoned: bool = False
 
     @property
     def initial_settings(self) -> Mapping[str, str]:
@@ -42,8 +45,12 @@ class Restore:
         return bootstrap_ids(self.initial_settings)
 
     def same(self, other: "Restore | None") -> bool:
-        """Whether both are one restore, verified or not."""
-        return other is not None and replace(other, verified=False) == replace(self, verified=False)
+        """Whether both are one restore, however far it is."""
+        return other is not None and other._asked == self._asked
+
+    @property
+    def _asked(self) -> "Restore":
+        return replace(self, verified=False, gone=(), abandoned=False)
 
 
 def new_token(cluster: str, sha256: str, replaces: int) -> str:

@@ -51,3 +51,28 @@ class VerifyRestored(HostEffect):
     def on(self, state: State, host: Host) -> Host:
         """Only the note changes."""
         return replace(host, record=known(self.record))
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardStaged(HostEffect):
+    """Remove what is staged, which nobody has used."""
+
+    only_files = True
+
+    def on(self, state: State, host: Host) -> Host:
+        """Nothing is staged."""
+        return replace(host, staged=ABSENT)
+
+
+@dataclass(frozen=True, slots=True)
+class RestartComponents(HostEffect):
+    """Restart those of these units that run, and note on the host that it was done."""
+
+    only_files = True
+
+    units: tuple[str, ...]
+    record: Record
+
+    def on(self, state: State, host: Host) -> Host:
+        """Only the note changes: what these units remember no look at them tells."""
+        return replace(host, record=known(self.record))

@@ -37,7 +37,10 @@ def dump_state(state: State) -> dict[str, Any]:
 
 def _without_defaults(host: dict[str, Any]) -> None:
     """Leave out of data and record what only restores and damage set."""
-    for fact, names in ((host["data"], ("damaged",)), (host["record"], ("restore", "former"))):
+    for fact, names in (
+        (host["data"], ("damaged",)),
+        (host["record"], ("restore", "former", "restart", "gone")),
+    ):
         for name in names if fact["value"] is not None else ():
             if not fact["value"][name]:
                 del fact["value"][name]

@@ -105,7 +105,9 @@ class Record:
     """A host's memory of the cluster that it is part of, for the time when no member answers.
 
     `hosts` are those of the members, former ones included until everything has converged without them. `restore` is
-    under way; `former` are the IDs of the clusters that were replaced by restores.
+    under way; `former` are the IDs of the clusters that were replaced by restores. `restart` are the host's units that
+    still remember the cluster as it was before a restore; `gone` the hosts that a restore was done without, and that
+    did not answer since.
     """
 
     cluster: str
@@ -114,6 +116,8 @@ class Record:
     members: Mapping[str, "Member"] = field(default_factory=dict, compare=False)
     restore: Restore | None = None
     former: tuple[int, ...] = field(default=(), compare=False)
+    restart: tuple[str, ...] = ()
+    gone: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

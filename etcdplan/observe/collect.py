@@ -143,6 +143,7 @@ def _named(seen: Iterable[_Seen]) -> Iterable[str]:
         record = one.record.value
         if record is not None:
             yield from record.hosts
+            yield from record.gone
             yield from (host_of(url) for url in record.members)
 
 

@@ -34,8 +34,9 @@ def encode_record(record: Record, *, written: str) -> bytes:
     }
     if record.restore is not None:
         body["restore"] = asdict(record.restore)
-    if record.former:
-        body["former"] = list(record.former)
+    for name in ("former", "restart", "gone"):
+        if listed := getattr(record, name):
+            body[name] = list(listed)
     return json.dumps(body, indent=1, sort_keys=True).encode() + b"\n"
 
 
@@ -62,6 +63,8 @@ def decode_record(content: bytes) -> tuple[Record, str]:
             members,
             _RESTORE.validate_python(restore) if restore is not None else None,
             tuple(int(former) for former in body.get("former", ())),
+            tuple(str(unit) for unit in body.get("restart", ())),
+            tuple(str(host) for host in body.get("gone", ())),
         )
         return record, str(body["time"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -62,6 +62,7 @@ RULES: tuple[Rule, ...] = (
     leaving.remove_leaving,
     api_servers.final,
     api_servers.route_back,
+    restoring.restart_units,
     settings.rolling_change,
 )
 
@@ -75,6 +76,7 @@ RESTORE: tuple[Rule, ...] = (
     credentials.certificates,
     restoring.stage,
     restoring.stop_api_servers,
+    # Here a last backup of what still answers has its place: nobody writes any more, and nothing is stopped yet.
     restoring.stop_members,
     restoring.swap,
     restoring.start,
@@ -84,14 +86,28 @@ RESTORE: tuple[Rule, ...] = (
 )
 """While a restore is to be done; with its end recorded everywhere, the others go on and start the API servers."""
 
+ABANDON: tuple[Rule, ...] = (
+    restoring.nothing_was_stopped,
+    restoring.abandon,
+    restoring.forget,
+)
+"""While a restore is taken back; when no host knows of it any more, `RULES` start again what it has stopped."""
+
 REPAIRS: frozenset[Rule] = frozenset({api_servers.returned, cures.start_members, leftovers.retire_removed})
 """Rules whose steps may join a run that did not plan them: they cure or fence, and take nothing away."""
+
+
+def rules_for(view: View) -> tuple[Rule, ...]:
+    """Return the rules that count now."""
+    if view.restore is None:
+        return () if view.target.abandon else RULES
+    return ABANDON if view.restore.abandoned else RESTORE
 
 
 def propose(target: Target, state: State) -> tuple[Rule | None, Step | Refusal | None]:
     """Return the first proposal for a settled state, with its rule; nothing when nothing is left to do."""
     view = View(target, state)
-    for rule in RULES if view.restore is None else RESTORE:
+    for rule in rules_for(view):
         try:
             proposal = rule(view)
             if isinstance(proposal, Step):

@@ -11,19 +11,30 @@ from etcdplan.diff.view import View
 from etcdplan.model.effects import (
     ClusterEffect,
     Effect,
+    ForgetRecord,
     Hold,
     MoveLeader,
     SetDataAside,
     Start,
     Stop,
+    WriteRecord,
 )
-from etcdplan.model.restore_effects import AdoptStaged, StageData, VerifyRestored, restored_data
-from etcdplan.model.state import ETCD, Data, Host, State
+from etcdplan.model.restore_effects import (
+    AdoptStaged,
+    DiscardStaged,
+    StageData,
+    VerifyRestored,
+    restored_data,
+)
+from etcdplan.model.state import ETCD, Data, Host, State, host_of
 
 
 def violations(target: Target, effect: Effect, before: State) -> Iterator[str]:
     """Yield what an effect breaks in a restore that is to be done, in plain words; nothing for a good one."""
     rules = _Rules(target, before)
+    if View(target, before).restoring.abandoned:
+        yield from rules.taken_back(effect)
+        return
     if isinstance(effect, StageData | Hold | Stop | SetDataAside | AdoptStaged):
         yield from rules.known_everywhere()
     match effect:
@@ -52,6 +63,8 @@ def violations(target: Target, effect: Effect, before: State) -> Iterator[str]:
             yield "an API server would start before the restore is done"
         case VerifyRestored():
             yield from rules.api_servers_down()
+        case DiscardStaged(host):
+            yield f"it throws away what is staged on {host} for a restore that is to be done"
         case ClusterEffect() if not isinstance(effect, MoveLeader):
             yield "it changes the members during a restore"
         case _:
@@ -62,7 +75,8 @@ class _Rules:
     def __init__(self, target: Target, before: State) -> None:
         self._target = target
         self._before = before
-        self._restore = View(target, before).restoring
+        self._view = View(target, before)
+        self._restore = self._view.restoring
 
     def restored(self, host: str) -> Data | None:
         """Return the data that a member's host is to have; None for other hosts."""
@@ -73,9 +87,25 @@ class _Rules:
     def _members(self) -> Iterator[Host]:
         return (self._before.host(address) for address in self._target.member_hosts)
 
+    def taken_back(self, effect: Effect) -> Iterator[str]:
+        """Only notes and what nobody uses are touched, and only while no etcd was stopped."""
+        if not isinstance(effect, WriteRecord | ForgetRecord | DiscardStaged):
+            yield "it changes more than the notes of a restore that is taken back"
+        if isinstance(effect, DiscardStaged):
+            for address, host in self._before.hosts.items():
+                record = host.record.value
+                if record is not None and record.restore is not None and not record.restore.abandoned:
+                    yield f"{address} does not know that the restore is taken back"
+        for address in (host_of(url) for url, _ in self._restore.members):
+            host = self._before.host(address)
+            if host.etcd.held or (host.data.value and host.data.value.cluster_id == self._restore.ids[0]):
+                yield f"etcd on {address} was stopped for the restore already"
+
     def known_everywhere(self) -> Iterator[str]:
         """A run that dies must be finished by whoever comes next."""
         for address in self._target.hosts():
+            if self._view.absent_api_host(address):
+                continue
             record = self._before.host(address).record.value
             known = record is not None and (
                 record.cluster_id == self._restore.ids[0] or self._restore.same(record.restore)
@@ -103,7 +133,7 @@ class _Rules:
 
     def api_servers_down(self) -> Iterator[str]:
         """An API server that runs on writes what it remembers of the old cluster."""
-        for server in self._target.api_servers.values():
+        for server in self._view.api_servers:
             unit = self._before.host(server.host).unit(server.unit)
             if unit.process.value is not None or unit.process.is_unknown:
                 yield f"API server {server.name} still runs"

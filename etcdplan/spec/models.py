@@ -256,6 +256,17 @@ class ApiServers(Model):
     """Further `etcd-*` flags, without the dashes in front."""
 
 
+class Restore(Model):
+    """What is done after a restore."""
+
+    restart: list[Annotated[str, Field(pattern=_UNIT)]] = [
+        "kube-controller-manager.service",
+        "kube-scheduler.service",
+        "kubelet.service",
+    ]
+    """systemd services that remember what was, restarted on every host that runs them when the API servers are up."""
+
+
 class ClusterSpec(Model):
     """Everything that is wanted of the cluster."""
 
@@ -266,6 +277,7 @@ class ClusterSpec(Model):
     api_servers: ApiServers = ApiServers()
     backup: Annotated[Backup | None, Field(exclude_if=lambda policy: policy is None)] = None
     """Where backups go, and when one counts; without it none can be made."""
+    restore: Annotated[Restore, Field(exclude_if=lambda restore: restore == Restore())] = Restore()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

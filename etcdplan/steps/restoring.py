@@ -4,9 +4,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from etcdplan.model.effects import Effect, Hold, SetDataAside, WriteRecord
+from etcdplan.model.effects import Effect, ForgetRecord, Hold, SetDataAside, WriteRecord
 from etcdplan.model.restore import Restore
-from etcdplan.model.restore_effects import AdoptStaged, StageData, VerifyRestored, restored_data
+from etcdplan.model.restore_effects import (
+    AdoptStaged,
+    DiscardStaged,
+    RestartComponents,
+    StageData,
+    VerifyRestored,
+    restored_data,
+)
 from etcdplan.model.state import ETCD, Data, Record, State, api_server_unit
 from etcdplan.steps.base import Step
 
@@ -28,18 +35,24 @@ class BeginRestore(Step):
 
     def params(self) -> Mapping[str, Any]:
         """The restore, and who must know of it."""
-        return {"restore": {**asdict(self.restore), "verified": False}, "hosts": self.hosts}
+        asked = asdict(replace(self.restore, verified=False))
+        del asked["abandoned"]
+        return {"restore": asked, "hosts": self.hosts}
 
     def effects(self, state: State) -> tuple[Effect, ...]:
-        """Write it where it is not known."""
+        """Write it where it is not known, or not that some hosts are gone."""
         listed = state.membership.value or state.last_seen
         left: list[Effect] = []
         for address in self.hosts:
+            if address in self.restore.gone and state.host(address).unreachable:
+                continue
             record = state.host(address).record.get()
             if record is None:
                 members = listed.members if listed else {}
                 record = Record(self.cluster, self.restore.replaces, members=members)
-            if not self.restore.same(record.restore):
+            known = record.restore
+            same = known is not None and self.restore.same(known) and not known.abandoned
+            if not same or (known and set(self.restore.gone) - set(known.gone)):
                 left.append(WriteRecord(address, replace(record, restore=self.restore)))
         return tuple(left)
 
@@ -183,3 +196,104 @@ class VerifyMembers(Step):
     def summary(self) -> str:
         """Name what is compared."""
         return f"compare the members' keys with each other and with {self.restore.snapshot}"
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonRestore(Step):
+    """Every host that knows of the restore knows that it is being taken back."""
+
+    kind = "abandon-restore"
+
+    restore: Restore
+
+    @property
+    def subject(self) -> str:
+        """The cluster."""
+        return "cluster"
+
+    def params(self) -> Mapping[str, Any]:
+        """Which restore."""
+        return {"sha256": self.restore.sha256, "token": self.restore.token}
+
+    def effects(self, state: State) -> tuple[Effect, ...]:
+        """Note it where it is not noted."""
+        left: list[Effect] = []
+        for address, host in sorted(state.hosts.items()):
+            record = None if host.unreachable else host.record.get()
+            if record is not None and record.restore is not None and not record.restore.abandoned:
+                abandoned = replace(record.restore, abandoned=True)
+                left.append(WriteRecord(address, replace(record, restore=abandoned)))
+        return tuple(left)
+
+    def summary(self) -> str:
+        """Name the backup."""
+        return f"note on every host that {self.restore.snapshot} is not restored after all"
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetRestore(Step):
+    """A host has nothing of the restore any more."""
+
+    kind = "forget-restore"
+
+    host: str
+
+    @property
+    def subject(self) -> str:
+        """The host."""
+        return f"host/{self.host}"
+
+    def params(self) -> Mapping[str, Any]:
+        """Nothing more."""
+        return {}
+
+    def effects(self, state: State) -> tuple[Effect, ...]:
+        """Remove what is staged; then the note, and with it a record that was only made for it: that has no members."""
+        host = state.host(self.host)
+        left: list[Effect] = [DiscardStaged(self.host)] if host.staged.get() is not None else []
+        record = host.record.get()
+        if record is not None and record.restore is not None:
+            ours = bool(record.members)
+            left.append(
+                WriteRecord(self.host, replace(record, restore=None)) if ours else ForgetRecord(self.host)
+            )
+        return tuple(left)
+
+    def summary(self) -> str:
+        """Name the host."""
+        return f"remove what was staged on {self.host}, and the note of the restore"
+
+
+@dataclass(frozen=True, slots=True)
+class RestartUnits(Step):
+    """What remembers the cluster as it was before the restore has been started anew.
+
+    Source: the document's chapter on restoring, "restart kube-scheduler, kube-controller-manager and kubelet".
+    """
+
+    kind = "restart-units"
+    deadline = 600
+
+    host: str
+    units: tuple[str, ...]
+
+    @property
+    def subject(self) -> str:
+        """The host."""
+        return f"host/{self.host}"
+
+    def params(self) -> Mapping[str, Any]:
+        """The units."""
+        return {"units": self.units}
+
+    def effects(self, state: State) -> tuple[Effect, ...]:
+        """Restart them while the host's record says so."""
+        record = state.host(self.host).record.get()
+        if record is None or not record.restart:
+            return ()
+        return (RestartComponents(self.host, self.units, replace(record, restart=())),)
+
+    def summary(self) -> str:
+        """Name units and host."""
+        names = ", ".join(unit.removesuffix(".service") for unit in self.units)
+        return f"restart what runs on {self.host} of {names}"

@@ -1,7 +1,7 @@
 """A host knows that it belongs to the cluster."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from etcdplan.model.effects import Effect, WriteRecord, WriteSettings
@@ -20,6 +20,10 @@ class SealHost(Step):
 
     cluster: str
     host: str
+    restart: tuple[str, ...] = ()
+    """Units that must be restarted when this ends a restore."""
+    gone: tuple[str, ...] = ()
+    """Hosts that the restore was done without."""
 
     @property
     def subject(self) -> str:
@@ -27,8 +31,12 @@ class SealHost(Step):
         return f"host/{self.host}"
 
     def params(self) -> Mapping[str, Any]:
-        """The cluster's name."""
-        return {"cluster": self.cluster}
+        """The cluster's name, and what a restore leaves to be done."""
+        return {
+            "cluster": self.cluster,
+            **({"restart": self.restart} if self.restart else {}),
+            **({"gone": self.gone} if self.gone else {}),
+        }
 
     def effects(self, state: State) -> tuple[Effect, ...]:
         """Flip the setting, then write the record."""
@@ -40,10 +48,17 @@ class SealHost(Step):
             left.append(WriteSettings(self.host, ETCD, {**settings, "initial-cluster-state": "existing"}))
         if membership is not None:
             before = host.record.get()
-            former = before.former if before is not None else ()
+            record = Record(
+                self.cluster,
+                membership.cluster_id,
+                members=membership.members,
+                restart=self.restart,
+                gone=self.gone,
+            )
             if before is not None and before.cluster_id != membership.cluster_id:
-                former = (*former, before.cluster_id)  # A restore ends here.
-            record = Record(self.cluster, membership.cluster_id, members=membership.members, former=former)
+                record = replace(record, former=(*before.former, before.cluster_id))  # A restore ends here.
+            elif before is not None:
+                record = replace(record, former=before.former, restart=before.restart, gone=before.gone)
             if before != record:
                 left.append(WriteRecord(self.host, record))
         return tuple(left)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from etcdplan.diff.target import CA_FILE, PKI
 from etcdplan.errors import EtcdplanError, OutcomeUnknownError
 from etcdplan.hosts import leaf_pairs
-from etcdplan.hosts.data_dir import adopt, set_aside, stage
+from etcdplan.hosts.data_dir import adopt, discard, set_aside, stage
 from etcdplan.hosts.files import make_directory, refusal, sync_directory, write_atomically
 from etcdplan.hosts.ports import (
     LOCK_FILE,
@@ -129,6 +129,14 @@ class LocalEffects:
             if self._supervised(ETCD).process() is not None:
                 raise HostRefused(f"etcd on {self.store.address} still runs.", hint="Stop it first.")
             adopt(*self._data_dirs())
+
+    def discard_staged(self, claim: Claim) -> None:
+        """Remove what is staged."""
+        with self._claimed(claim, "remove staged data"):
+            discard(*self._data_dirs())
+
+    def restart_running(self, claim: Claim, units: tuple[str, ...]) -> None:
+        """Do nothing: a lab has no such services."""
 
     def _data_dirs(self) -> tuple[Path, Path | None]:
         try:

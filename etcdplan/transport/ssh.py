@@ -9,7 +9,7 @@ from typing import Self
 
 from etcdplan.hosts.ports import HostUnreachable
 from etcdplan.hosts.remote.reader import Reader
-from etcdplan.hosts.shell import DEFAULT_LIMIT, Completed
+from etcdplan.hosts.shell import DEFAULT_LIMIT, Completed, Stream
 from etcdplan.pki.secret import Secret
 from etcdplan.transport.ssh_command import read_password, run_script
 from etcdplan.transport.ssh_config import Destination, SshConfigError, SshSettings
@@ -138,7 +138,12 @@ class SshShell:
     address: str
 
     def run(
-        self, script: str, *arguments: str, stdin: bytes = b"", timeout: float, limit: int = DEFAULT_LIMIT
+        self,
+        script: str,
+        *arguments: str,
+        stdin: bytes | Stream = b"",
+        timeout: float,
+        limit: int = DEFAULT_LIMIT,
     ) -> Completed:
         """Run a script as root on the host, as `Shell` says."""
         deadline = time.monotonic() + timeout
@@ -157,7 +162,7 @@ class SshShell:
         connection: Connection,
         script: str,
         arguments: tuple[str, ...],
-        stdin: bytes,
+        stdin: bytes | Stream,
         deadline: float,
         limit: int,
     ) -> Completed:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from etcdplan.errors import EtcdplanError
 from etcdplan.hosts.ports import HostOutcomeUnknown, HostRefused
-from etcdplan.hosts.shell import Completed
+from etcdplan.hosts.shell import Completed, Stream
 from etcdplan.pki.secret import Secret
 from etcdplan.transport.ssh_connection import Connection, SessionRefused, left
 from etcdplan.transport.ssh_paramiko import paramiko
@@ -92,7 +92,7 @@ def run_script(
     script: str,
     arguments: Sequence[str],
     *,
-    stdin: bytes,
+    stdin: bytes | Stream,
     deadline: float,
     limit: int,
     sudo_password: Secret | None = None,
@@ -160,22 +160,25 @@ class _Session:
         self._out, self._err = _Stream(mark), _Stream(mark)
         self._answered = False
 
-    def run(self, command: bytes, stdin: bytes, deadline: float) -> Completed:
+    def run(self, command: bytes, stdin: bytes | Stream, deadline: float) -> Completed:
         channel = self._channel
         poll = select.poll()
         poll.register(channel.fileno(), select.POLLIN)
         channel.settimeout(0.0)
         channel.exec_command(command)
-        unsent, open_ = memoryview(stdin), True
+        chunks = iter((stdin,)) if isinstance(stdin, bytes) else stdin.chunks()
+        unsent, open_ = memoryview(b""), True
         while not self.drain():
             if open_ and self._out.started:
                 # A script that ends without reading all of it is no failure; a broken connection is noticed below.
                 with suppress(OSError):
-                    while unsent and channel.send_ready():
-                        unsent = unsent[channel.send(unsent[:_CHUNK].tobytes()) :]
-                    if not unsent:
-                        channel.shutdown_write()
-                        open_ = False
+                    while open_ and channel.send_ready():
+                        unsent = unsent or memoryview(next(chunks, b""))
+                        if unsent:
+                            unsent = unsent[channel.send(unsent[:_CHUNK].tobytes()) :]
+                        else:
+                            channel.shutdown_write()
+                            open_ = False
             wait = left(deadline)
             poll.poll(1000 * (min(wait, _UNSENT_POLL) if open_ and self._out.started else wait))
         if not channel.status_event.wait(left(deadline)) or channel.exit_status < 0:

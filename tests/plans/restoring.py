@@ -6,13 +6,13 @@ from etcdplan.model.effects import HostEffect, WriteRecord
 from etcdplan.model.restore import Restore, bump_for, new_token
 from etcdplan.model.state import State
 from etcdplan.planner.unroll import unroll
-from tests.plans.clusters import VERSION, disk_gone, happened, running, target_of
+from tests.plans.clusters import VERSION, disk_gone, happened, running, silent, target_of
 from tests.plans.registry import THREE, Case, case
 
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 
-def _request(snapshot: str = "prod-20251231T230000Z-00c0ffee") -> Restore:
+def _request(snapshot: str = "prod-20251231T230000Z-00c0ffee", gone: tuple[str, ...] = ()) -> Restore:
     target = target_of(THREE)
     return Restore(
         snapshot,
@@ -22,12 +22,13 @@ def _request(snapshot: str = "prod-20251231T230000Z-00c0ffee") -> Restore:
         new_token(target.cluster, SHA256, target.founding_id),
         bump_for(VERSION),
         target.founding_id,
+        gone=gone,
     )
 
 
-def _restoring(state: State, *, effects: int) -> State:
+def _restoring(state: State, *, effects: int, gone: tuple[str, ...] = ()) -> State:
     """Return the state in which a restore was cut after so many effects."""
-    target = replace(target_of(THREE), restore=_request())
+    target = replace(target_of(THREE), restore=_request(gone=gone))
     plan = unroll(target, state)
     assert not plan.refusals, plan.refusals
     left = [effect for planned in plan.steps for effect in planned.step.effects(planned.before)]
@@ -56,3 +57,42 @@ def refused_two_restores() -> Case:
     assert record is not None
     other = replace(record, restore=_request("prod-20251230T230000Z-0badcafe"))
     return THREE, happened(state, WriteRecord("10.0.0.2", other))
+
+
+@case
+def restore_without_a_host_that_is_gone() -> Case:
+    """The host of an API server was declared gone, and does not answer while everything else is restored."""
+    state = silent(running(THREE), "10.0.1.3")
+    return THREE, _restoring(state, effects=1, gone=("10.0.1.3",))
+
+
+@case
+def restore_abandoned() -> Case:
+    """A restore is taken back when two members' data lie staged; one host knows that already."""
+    state = _restoring(running(THREE), effects=6 + 2)
+    record = state.host("10.0.0.1").record.get()
+    assert record is not None and record.restore is not None
+    taken_back = replace(record, restore=replace(record.restore, abandoned=True))
+    return THREE, happened(state, WriteRecord("10.0.0.1", taken_back))
+
+
+@case
+def refused_too_late() -> Case:
+    """A restore is to be taken back that has stopped the members."""
+    state = _restoring(running(THREE), effects=6 + 3 + 3 + 1)
+    record = state.host("10.0.0.1").record.get()
+    assert record is not None and record.restore is not None
+    taken_back = replace(record, restore=replace(record.restore, abandoned=True))
+    return THREE, happened(state, WriteRecord("10.0.0.1", taken_back))
+
+
+@case
+def restored_and_not_everything_restarted() -> Case:
+    """The API servers run again after a restore; on two hosts what remembers the old is still to be restarted."""
+    state = running(THREE)
+    for host in ("10.0.0.3", "10.0.1.1"):
+        record = state.host(host).record.get()
+        assert record is not None
+        pending = replace(record, restart=("kube-scheduler.service", "kubelet.service"))
+        state = happened(state, WriteRecord(host, pending))
+    return THREE, state

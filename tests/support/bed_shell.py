@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from etcdplan.hosts.ports import HostOutcomeUnknown, HostUnreachable
-from etcdplan.hosts.shell import DEFAULT_LIMIT, Completed
+from etcdplan.hosts.shell import DEFAULT_LIMIT, Completed, Stream
 from tests.bed import BedError, Host
 from tests.support.local_shell import SSHD
 
@@ -21,9 +21,15 @@ class BedShell:
         return self.host.address
 
     def run(
-        self, script: str, *arguments: str, stdin: bytes = b"", timeout: float, limit: int = DEFAULT_LIMIT
+        self,
+        script: str,
+        *arguments: str,
+        stdin: bytes | Stream = b"",
+        timeout: float,
+        limit: int = DEFAULT_LIMIT,
     ) -> Completed:
         """Run a script as root."""
+        stdin = stdin if isinstance(stdin, bytes) else b"".join(stdin.chunks())
         self.verbs.append(arguments[1])
         if not self.host.running:
             raise HostUnreachable(f"{self.address} is off.")

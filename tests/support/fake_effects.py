@@ -147,6 +147,22 @@ class FakeEffects:
 
         self._host.perform("stage_data", act, staged.peer_url, claim=claim)
 
+    def discard_staged(self, claim: Claim) -> None:
+        """Remove what is staged."""
+
+        def act(machine: FakeMachine) -> None:
+            machine.staged = None
+
+        self._host.perform("discard_staged", act, claim=claim)
+
+    def restart_running(self, claim: Claim, units: tuple[str, ...]) -> None:
+        """Note that they were started anew."""
+
+        def act(machine: FakeMachine) -> None:
+            machine.restarted = self._world.clock.now
+
+        self._host.perform("restart_running", act, claim=claim)
+
     def adopt_staged(self, claim: Claim) -> None:
         """Put what is staged in the place of the data."""
 

@@ -132,6 +132,8 @@ class FakeMachine:
     data: FakeData | None = None
     aside: list[FakeData] = field(default_factory=list)
     staged: FakeData | None = None
+    restarted: float = 0.0
+    """When the services that remember a cluster were started anew."""
     pairs: dict[str, FakePair] = field(default_factory=dict)
     new_keys: dict[str, str] = field(default_factory=dict)
     bundle: bytes | None = None

@@ -284,6 +284,7 @@ def draw_pair(seed: int) -> Pair:
     if rng.random() < 0.05 and (ways := list(hide(state))):
         name, state = rng.choice(ways)
         hidden += (name,)
+    target = _think_better(restores, target, state, story)
     if hidden:
         story.append(f"without {' and '.join(hidden)}")
     return Pair(seed, draft, target, state, tuple(story), world, hidden)
@@ -296,6 +297,19 @@ def _request(rng: Random, target: Target, state: State) -> Restore:
     members = tuple((url, member.name) for url, member in sorted(target.members.items()))
     token, bump = new_token(target.cluster, sha256, replaces), bump_for(target.version)
     return Restore("n-20260101T000000Z-00c0ffee", sha256, 1234, members, token, bump, replaces)
+
+
+def _think_better(rng: Random, target: Target, state: State, story: list[str]) -> Target:
+    """Take a restore back that is under way, or do one that is asked for without those that do not answer."""
+    records = (host.record.value for host in state.hosts.values())
+    if any(record and record.restore for record in records) and rng.random() < 0.3:
+        story.append("takes the restore back")
+        return replace(target, restore=None, abandon=True)
+    silent = {one.address for one in state.hosts.values() if one.unreachable} - target.member_hosts.keys()
+    if target.restore is not None and silent and rng.random() < 0.7:
+        story.append(f"has given up {' and '.join(sorted(silent))}")
+        return replace(target, restore=replace(target.restore, gone=tuple(sorted(silent))))
+    return target
 
 
 def _work(world: World, target: Target, effects: int, story: list[str]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from etcdplan.hosts.ports import HostOutcomeUnknown, HostUnreachable
-from etcdplan.hosts.shell import DEFAULT_LIMIT, Completed
+from etcdplan.hosts.shell import DEFAULT_LIMIT, Completed, Stream
 
 _SYSTEMCTL = f"""#!/bin/sh
 exec {sys.executable} -S {Path(__file__).with_name("fake_systemctl.py")} ROOT "$@"
@@ -63,10 +63,16 @@ class LocalShell:
         return process
 
     def run(
-        self, script: str, *arguments: str, stdin: bytes = b"", timeout: float, limit: int = DEFAULT_LIMIT
+        self,
+        script: str,
+        *arguments: str,
+        stdin: bytes | Stream = b"",
+        timeout: float,
+        limit: int = DEFAULT_LIMIT,
     ) -> Completed:
         """Run a script."""
         verb = arguments[1]
+        stdin = stdin if isinstance(stdin, bytes) else b"".join(stdin.chunks())
         self.verbs.append(verb)
         if self.drop(verb):
             raise HostUnreachable(f"Host {self.address} does not answer.")

@@ -223,6 +223,14 @@ hold)
     try disarm "$1"
     ;;
 disarm) try disarm "$1" ;; # UNIT
+restart-running) # UNIT...
+    for unit in "$@"; do
+        status "$unit"
+        if [ "$pid" != 0 ]; then
+            try ctl try-restart "$unit"
+        fi
+    done
+    ;;
 roll-back) # UNIT WHY
     if [ -e "$dead_man/armed/$1" ]; then
         fire "$1" "$2"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from etcdplan.hosts.ports import Claim, HostRefused, ProgramFiles, StagedFiles
-from etcdplan.hosts.remote import dead_man
+from etcdplan.hosts.remote import dead_man, restored
 from etcdplan.hosts.remote.calls import Calls, EtcdAccess
 from etcdplan.hosts.remote.flag_words import effective, flags_among
 from etcdplan.hosts.remote.inspect import inspect
@@ -31,6 +31,8 @@ T = TypeVar("T")
 _LOOK = 15.0
 _GRACE = 15
 """Seconds that etcd may take to end after SIGTERM."""
+_RESTART = 30
+"""Seconds that a service may take to end and to come up again."""
 _LONG_GRACE = 120
 """Seconds that an API server may take at most: its clients' requests end first, in the time that its unit gives it
 (`TimeoutStopSec`; systemd kills it then)."""
@@ -128,24 +130,34 @@ class RemoteEffects:
 
     def set_data_aside(self, claim: Claim) -> None:
         """Rename etcd's data; refused while etcd runs on it."""
+        self._once.do(claim, "set-aside", "set the data aside", *self._place())
+
+    def stage_data(self, claim: Claim, staged: StagedFiles) -> None:
+        """Send a restored data directory to beside etcd's data; there must be room for it."""
+        restored.stage(self._once, claim, staged, self._place(), self.layout.user)
+
+    def adopt_staged(self, claim: Claim) -> None:
+        """Rename what is staged; refused while etcd runs."""
+        restored.adopt(self._once, claim, self._place())
+
+    def discard_staged(self, claim: Claim) -> None:
+        """Remove what is staged."""
+        restored.discard(self._once, claim, self._place())
+
+    def restart_running(self, claim: Claim, units: tuple[str, ...]) -> None:
+        """Restart those of these services that run."""
+        what = f"restart {', '.join(units)} where they run"
+        self._once.do(claim, "restart-running", what, *units, work=_RESTART * len(units))
+
+    def _place(self) -> tuple[str, str, str]:
+        """Return etcd's unit, its data directory, and that of its log if it is elsewhere."""
 
         def places(view: View) -> tuple[str, str]:
             _, service = self._service(view, ETCD)
             return data_dirs(on_disk(service, etcd=True) if service else {}, self.layout)
 
         found = self._seen(places, f"Where the data of {self.shell.address} is cannot be read")
-        self._once.do(claim, "set-aside", "set the data aside", self.layout.etcd_unit, *found)
-
-    def stage_data(self, claim: Claim, staged: StagedFiles) -> None:
-        """Refuse: systemd hosts are not restored onto yet."""
-        raise self._not_yet()
-
-    def adopt_staged(self, claim: Claim) -> None:
-        """Refuse."""
-        raise self._not_yet()
-
-    def _not_yet(self) -> HostRefused:
-        return HostRefused(f"Host {self.shell.address} runs systemd: restoring onto it is not supported yet.")
+        return self.layout.etcd_unit, *found
 
     def make_leaf_key(self, claim: Claim, leaf: str) -> bytes:
         """Make a new private key for a leaf beside the one in use; return a signing request (PEM)."""

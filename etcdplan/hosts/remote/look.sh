@@ -336,6 +336,10 @@ for directory in $directories $(only D) $logs; do
     volume "$directory"
     case $newline$logs$newline in *"$newline$directory$newline"*) continue ;; esac
     data "$directory/member/wal"
+    data "$directory/staged-by-etcdplan/member/wal"
+done
+for log in $logs; do
+    data "$log.staged-by-etcdplan"
 done
 
 # Programs that no unit has started.

@@ -20,7 +20,7 @@ from etcdplan.hosts.ports import (
 )
 from etcdplan.hosts.remote.script import Answer, refused, run, size_of
 from etcdplan.hosts.remote.store import busy
-from etcdplan.hosts.shell import Shell
+from etcdplan.hosts.shell import Shell, Stream
 
 _GUARD = 30.0
 _WORK = 60.0
@@ -46,7 +46,7 @@ class Effects:
         what: str,
         *arguments: str,
         payload: bytes | None = None,
-        stream: bytes = b"",
+        stream: bytes | Stream = b"",
         script: str = "changes",
         work: float = 0,
     ) -> bytes:
@@ -58,6 +58,7 @@ class Effects:
         note = json.dumps({"effect": what, "token": claim.token})
         changes = ["effects", "dead_man", script] if script == "changes" else ["effects", script]
         scripts = ["sessions", "effects"] if verb == "call" else changes
+        streamed = len(stream) if isinstance(stream, bytes) else stream.size
         try:
             answer = run(
                 self.shell,
@@ -69,7 +70,7 @@ class Effects:
                 *sized,
                 payload=payload,
                 stream=stream,
-                timeout=_GUARD + _WORK + work + len(stream) / _SLOWEST,
+                timeout=_GUARD + _WORK + work + streamed / _SLOWEST,
             )
         except HostOutcomeUnknown as lost:
             answer = self._outcome(claim, what, lost, work=work)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TypeVar
 
-from etcdplan.hosts.data_dir import judge, segments
+from etcdplan.hosts.data_dir import STAGED, judge, segments
 from etcdplan.hosts.ports import HostReport, LeafFile
 from etcdplan.hosts.remote.flag_words import effective, flags_among
 from etcdplan.hosts.remote.layout import Layout
@@ -42,6 +42,7 @@ def report(address: str, layout: Layout, view: View) -> HostReport:
         boot_id=view.machine.boot_id,
         machine=facts.machine(),
         program=facts.fact("program", lambda: installed(view.program, layout.source)),
+        staged=facts.fact("staged", facts.staged),
     )
 
 
@@ -92,8 +93,19 @@ class _Facts:
             return LeafFile(certificate, False)
 
     def data(self) -> Data | None:
-        data_dir, log = data_dirs(self._settings(self._layout.etcd_unit, etcd=True) or {}, self._layout)
+        data_dir, log = self._data_dirs()
         names = self._view.directory(data_dir) or []
+        return self._identity(data_dir, log, names)
+
+    def staged(self) -> Data | None:
+        data_dir, log = self._data_dirs()
+        # What else lies there is a transfer that is under way, or was cut off.
+        return self._identity(f"{data_dir}/{STAGED}", f"{log}.{STAGED}" if log else "", [])
+
+    def _data_dirs(self) -> tuple[str, str]:
+        return data_dirs(self._settings(self._layout.etcd_unit, etcd=True) or {}, self._layout)
+
+    def _identity(self, data_dir: str, log: str, names: list[str]) -> Data | None:
         log_dir = log or f"{data_dir}/member/wal"
         log_names = self._view.directory(log_dir) or []
         heads = [self._view.heads.get(f"{log_dir}/{name}", b"") for name in segments(log_names)]

@@ -17,7 +17,7 @@ from importlib.resources import files
 
 from etcdplan.hosts.files import plain_reason, refusal
 from etcdplan.hosts.ports import HostOutcomeUnknown, HostRefused, HostUnreachable
-from etcdplan.hosts.shell import DEFAULT_LIMIT, Completed, Shell
+from etcdplan.hosts.shell import DEFAULT_LIMIT, Completed, Shell, Stream
 
 _RESULTS = ("absent", "busy", "claimed", "content", "differs", "done", "fenced", "looked", "never", "noted")
 _FAILURES = ("refused", "unreadable")
@@ -81,7 +81,7 @@ def run(
     verb: str,
     *arguments: str,
     payload: bytes | None = None,
-    stream: bytes = b"",
+    stream: bytes | Stream = b"",
     timeout: float,
     limit: int = DEFAULT_LIMIT,
 ) -> Answer:

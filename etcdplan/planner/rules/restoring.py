@@ -8,28 +8,44 @@ from collections.abc import Iterator
 from etcdplan.diff.target import MemberTarget
 from etcdplan.diff.view import View
 from etcdplan.model.restore_effects import restored_data
-from etcdplan.model.state import ETCD, Data
+from etcdplan.model.state import ETCD, Data, host_of
 from etcdplan.planner.refusal import Refusal
 from etcdplan.planner.rules.api_servers import unlisted_naming
 from etcdplan.planner.rules.identity import foreign_data, other_cluster
 from etcdplan.steps.base import Step
-from etcdplan.steps.restoring import BeginRestore, HoldUnit, StageRestored, SwapData, VerifyMembers
+from etcdplan.steps.restoring import (
+    AbandonRestore,
+    BeginRestore,
+    ForgetRestore,
+    HoldUnit,
+    RestartUnits,
+    StageRestored,
+    SwapData,
+    VerifyMembers,
+)
 from etcdplan.steps.run_etcd import RunEtcd
 from etcdplan.steps.seal_host import SealHost
 
 
 def hosts_answer(view: View) -> Refusal | None:
     """Hosts that do not answer."""
-    silent = [host for host in view.target.hosts() if view.state.host(host).unreachable]
+    known = dict.fromkeys((*view.target.hosts(), *sorted(view.former_hosts)))
+    silent = [host for host in known if view.state.host(host).unreachable]
+    members = [host for host in silent if host in view.target.member_hosts]
+    silent = members or [host for host in silent if host not in view.restoring.gone]
     if not silent:
         return None
     reasons = "; ".join(f"{host}: {view.state.host(host).unreachable}" for host in silent)
     return Refusal(
         "host-unreachable",
         f"host/{silent[0]}",
-        f"A restore must reach every host of the spec, and not all answer ({reasons}): an API server that runs on "
-        "would write to the restored cluster what it remembers of the old one.",
-        "Bring the host back. If it is gone for good and cannot come back by itself, take it out of the spec.",
+        "A restore must reach every host of the spec, and those of former members, and not all answer "
+        f"({reasons}): an API server that runs on would write what it remembers of the old cluster into the restored "
+        "one.",
+        "Bring the host back, or put another one in its place in the spec."
+        if members
+        else "Bring the host back. If it is gone for good and can never come back by itself, say so: "
+        f"etcdplan restore SPEC NAME --host-gone {silent[0]}.",
         exit_code=8,
     )
 
@@ -38,7 +54,7 @@ def one_restore(view: View) -> Refusal | None:
     """Another restore than this one."""
     restore = view.restoring
     for address in view.target.hosts():
-        record = view.state.host(address).record.get()
+        record = None if view.absent_api_host(address) else view.state.host(address).record.get()
         if record is None:
             continue
         if record.cluster != view.target.cluster:
@@ -83,7 +99,7 @@ def begin(view: View) -> Step | None:
 
 def _knows_the_end(view: View, address: str) -> bool:
     """Whether the host's record is that of the new cluster already."""
-    record = view.state.host(address).record.get()
+    record = None if view.absent_api_host(address) else view.state.host(address).record.get()
     return record is not None and record.cluster_id == view.restoring.ids[0]
 
 
@@ -112,7 +128,7 @@ def _to_swap(view: View) -> Iterator[MemberTarget]:
 
 def stop_api_servers(view: View) -> Step | Refusal | None:
     """Stop all API servers."""
-    for address, name in sorted((server.host, server.unit) for server in view.target.api_servers.values()):
+    for address, name in sorted((server.host, server.unit) for server in view.api_servers):
         unit = view.state.host(address).unit(name)
         if unit.process.get() is not None or (unit.settings.get() is not None and not unit.held):
             return HoldUnit(address, name)
@@ -210,7 +226,54 @@ def end(view: View) -> Step | Refusal | None:
             "Read their logs, mend the cause, and go on with: etcdplan apply --resume SPEC.",
         )
     for host in view.target.hosts():
-        step = SealHost(view.target.cluster, host)
+        if view.absent_api_host(host):
+            continue
+        step = SealHost(view.target.cluster, host, view.target.restart, view.restoring.gone)
         if step.effects(view.state):
             return step
+    return None
+
+
+def restart_units(view: View) -> Step | None:
+    """Restart what remembers the cluster as it was."""
+    for host in view.target.hosts():
+        record = None if view.absent_api_host(host) else view.state.host(host).record.get()
+        if record is not None and record.restart:
+            return RestartUnits(host, record.restart)
+    return None
+
+
+def nothing_was_stopped(view: View) -> Refusal | None:
+    """A restore that has gone too far."""
+    restore = view.restoring
+    for address in dict.fromkeys((*view.target.hosts(), *(host_of(url) for url, _ in restore.members))):
+        host = view.state.host(address)
+        if address in restore.gone and host.unreachable:
+            continue
+        data = host.data.get()  # Who does not answer may have been stopped, and remembers the restore.
+        if host.etcd.held or (data is not None and data.cluster_id == restore.ids[0]):
+            return Refusal(
+                "too-late",
+                f"host/{address}",
+                f"etcd on {address} was stopped for the restore of {restore.snapshot} already, which cannot be taken "
+                "back any more.",
+                f"Finish it: etcdplan restore SPEC {restore.snapshot}. What was there before is kept beside the "
+                "restored data.",
+            )
+    return None
+
+
+def abandon(view: View) -> Step | None:
+    """Note that there will be no restore."""
+    step = AbandonRestore(view.restoring)
+    return step if step.effects(view.state) else None
+
+
+def forget(view: View) -> Step | None:
+    """Take back what was prepared."""
+    for address, host in sorted(view.state.hosts.items()):
+        if not host.unreachable:
+            step = ForgetRestore(address)
+            if step.effects(view.state):
+                return step
     return None
