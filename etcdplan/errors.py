@@ -84,7 +84,7 @@ class UsageError(EtcdplanError):
 EXIT_CODES: Final[dict[int, str]] = {
     0: "done, or no changes",
     1: "error, or an invalid spec",
-    2: "findings: changes present (plan with --detailed-exitcode); quorum lost (status)",
+    2: "findings: changes present (plan with --detailed-exitcode); drift; no backup (list); quorum lost (status)",
     3: "plan stale, or its digest differs",
     4: "lock held by another apply",
     5: "refused by a guard",

@@ -12,6 +12,7 @@ from etcdplan.cli import (
     access,
     apply,
     backup,
+    drift,
     lab,
     observe,
     pki,
@@ -41,6 +42,7 @@ app.command("restore")(restore.restore)
 app.command("access")(access.access)
 app.command("show")(show.show)
 app.command("status")(status.status)
+app.command("drift")(drift.drift)
 app.add_typer(backup.app, name="backup")
 app.add_typer(pki.app, name="pki")
 app.add_typer(lab.app, name="lab")

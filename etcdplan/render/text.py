@@ -29,14 +29,35 @@ def plan_text(
     `spec_path`, `saved_to` (the plan was saved just now) and `plan_path` (it was there) are for what to type next.
     """
     commands = next_command(spec_path=spec_path, saved_to=saved_to, plan_path=plan_path)
-    return _Text(printable_document(document), color, max(width, 60), verbose).plan(commands)
+    return PlanText(document, color=color, width=width, verbose=verbose).plan(commands)
 
 
-class _Text:
-    def __init__(self, document: PlanDocument, color: bool, width: int, verbose: bool) -> None:
-        self.document, self.color, self.width, self.verbose = document, color, width, verbose
+class PlanText:
+    """The parts of a plan as text; nothing that they hold can steer a terminal."""
+
+    def __init__(self, document: PlanDocument, *, color: bool, width: int, verbose: bool = False) -> None:
+        self.document, self.color = printable_document(document), color
+        self.width, self.verbose = max(width, 60), verbose
+
+    def drift(self, since: str, nothing: str) -> str:
+        """Return what differs and falls short, without steps; `nothing` is said when there is nothing."""
+        document = self.document
+        parts: list[list[str]] = [[self._headline()]]
+        parts += ([self._refusal(refusal)] for refusal in document.refusals)
+        if document.changes:
+            parts += [[self._legend()], [*self._changes()]]
+        parts.append([*self._findings()])
+        parts.append([*wrap(since, self.width)] if since else [self._bold(nothing)])
+        return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+    def _findings(self) -> Iterator[str]:
+        if self.document.findings:
+            yield self._bold("Findings:")
+        for finding in self.document.findings:
+            yield from self._finding(finding)
 
     def plan(self, commands: list[str]) -> str:
+        """Return all of it; `commands` is what to type next."""
         document = self.document
         parts: list[list[str]] = [[self._headline()]]
         parts += ([self._refusal(refusal)] for refusal in document.refusals)
@@ -44,9 +65,7 @@ class _Text:
             parts += [[self._legend()], [*self._changes()]]
         if document.steps:
             parts.append([*self._steps()])
-        if document.findings:
-            lines = (part for finding in document.findings for part in self._finding(finding))
-            parts.append([self._bold("Findings:"), *lines])
+        parts.append([*self._findings()])
         if document.notes:
             parts.append(
                 [self._bold("Notes:"), *(part for note in document.notes for part in self._note(note))]

@@ -130,6 +130,9 @@ def test_what_takes_something_away_rests_on_a_backup(lab: Lab) -> None:
     lab.etcdctl("put", "/registry/things/1", "{}")
     spec = with_backups(lab.spec)
     opens = ("--age-identity", lab.place.path / "identity")
+    drifted = json.loads(lab.run("drift", spec, "--json", expect=2).out)
+    assert ([one["code"] for one in drifted["findings"]], drifted["changes"]) == (["EP301"], [])
+    assert drifted["since"]["changed"] == "spec"
     lab.break_("member2")
     assert "take a backup, restored on trial" in lab.run("plan", spec).out
 
@@ -142,7 +145,9 @@ def test_what_takes_something_away_rests_on_a_backup(lab: Lab) -> None:
     [one] = json.loads(lab.run("backup", "list", spec, "--json").out)["destinations"][0]["backups"]
     assert (one["verified"], one["trial"]["keys"]) == ("restore", 1)
 
+    assert "No drift." in lab.run("drift", spec).out
     lab.break_("member3")
+    assert "what differs has drifted" in lab.run("drift", spec, expect=2).out
     again = lab.run("plan", spec).out
     assert f"can be had back from {one['name']}" in " ".join(again.split())
     assert "take a backup" not in again

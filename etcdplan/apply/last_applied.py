@@ -1,0 +1,48 @@
+"""Whether the spec changed since the last apply, or the cluster did: the hosts' journals say which spec that was."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from etcdplan.apply.journal import JournalDamaged
+from etcdplan.apply.runs import latest_run
+from etcdplan.hosts.each import Each, in_turn
+from etcdplan.hosts.ports import Hosts
+from etcdplan.model.state import State
+
+
+class Since(Enum):
+    """Where differences come from."""
+
+    CLUSTER = "cluster"
+    """The spec is the one that was applied last, to its end: what differs has drifted."""
+    SPEC = "spec"
+    """The spec is another one; the cluster may have drifted as well."""
+    UNFINISHED = "unfinished"
+    """The newest apply has not ended: what differs may be what it left."""
+    UNKNOWN = "unknown"
+    """No host that answers remembers an apply, or none of them says so credibly."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastApplied:
+    """What the newest run that the hosts remember says of differences; `run` and `begun` are empty without one."""
+
+    since: Since
+    run: str = ""
+    begun: str = ""
+
+
+def last_applied(hosts: Hosts, state: State, spec_digest: str, *, each: Each = in_turn) -> LastApplied:
+    """Read what the reachable hosts remember, and compare it with a spec. Changes nothing."""
+    stores = {
+        host.address: hosts.host(host.address).store for host in state.hosts.values() if not host.unreachable
+    }
+    try:
+        run = latest_run(stores, each=each)
+    except JournalDamaged:
+        run = None
+    if run is None:
+        return LastApplied(Since.UNKNOWN)
+    same = run.start.spec_digest == spec_digest
+    since = Since.UNFINISHED if not run.ended else Since.CLUSTER if same else Since.SPEC
+    return LastApplied(since, run.start.run, run.records[0].time)
