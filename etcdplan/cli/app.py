@@ -17,6 +17,7 @@ from etcdplan.cli import (
     observe,
     pki,
     plan,
+    recover,
     reference,
     restore,
     show,
@@ -39,6 +40,7 @@ app.command("plan")(plan.plan)
 app.command("observe")(observe.observe)
 app.command("apply")(apply.apply)
 app.command("restore")(restore.restore)
+app.command("recover")(recover.recover)
 app.command("access")(access.access)
 app.command("show")(show.show)
 app.command("status")(status.status)

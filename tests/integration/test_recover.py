@@ -52,25 +52,6 @@ def test_a_snapshot_from_a_member_that_was_killed_has_what_was_only_in_its_log(
     assert 20 < taken["origin"]["index"] <= taken["origin"]["last"]
 
 
-def test_etcd_3_4_gives_the_database_alone_and_that_is_said(lab: Lab) -> None:
-    version = "3.4.23"
-    lab.up(1, version=version)
-    write(lab, *range(20), version=version)
-    lab.break_("member1", "kill")
-    data = lab.root(1) / "var/lib/etcd"
-    before = files(data)
-    spec = with_backups(lab.spec)
-    opens = ("--age-identity", lab.place.path / "identity", "--etcd-dir", etcd_binaries(version))
-    said = lab.run("backup", "run", spec, "--from-data", lab.address(1), *opens).out
-    assert "without its log: the writes of its last moments are missing" in said
-    assert files(data) == before
-    taken = json.loads(lab.run("backup", "list", spec, "--json").out)["destinations"][0]["backups"][0]
-    assert taken["origin"]["kind"] == "database"
-    assert 15 <= taken["trial"]["keys"] <= 20
-    lab.run("restore", spec, "--auto-approve", *opens)
-    assert lab.etcdctl("get", "/registry/things/3", "--print-value-only", version=version).stdout == "{}\n"
-
-
 def test_a_copy_of_a_member_is_a_stranger_to_the_others(tmp_path: Path) -> None:
     """etcd dials the others with `--force-new-cluster`: a copy with the member's identity would stand in for it."""
     with EtcdCluster(VERSION, 3, tmp_path) as cluster:
@@ -90,17 +71,93 @@ def test_a_copy_of_a_member_is_a_stranger_to_the_others(tmp_path: Path) -> None:
         assert not [one for one in heard if "established TCP streaming connection" in one["msg"]]
 
 
-def test_a_survivor_gives_what_it_has_without_quorum(lab: Lab) -> None:
+@pytest.mark.parametrize("how", ["serving", "stopped"])
+def test_a_lost_majority_comes_back_from_a_survivor(lab: Lab, how: str) -> None:
     lab.up(3)
     write(lab, *range(20))
     spec = with_backups(lab.spec)
     opens = ("--age-identity", lab.place.path / "identity")
-    assert "has quorum" in lab.run("backup", "run", spec, "--without-quorum", *opens, expect=5).err
-    lab.unit(1).stop()
-    lab.unit(2).stop()
-    assert "No member serves" in lab.run("backup", "run", spec, *opens, expect=5).err
-    said = lab.run("backup", "run", spec, "--without-quorum", "--json", *opens)
-    taken = json.loads(said.out)
-    assert taken["trial"]["keys"] == 20
-    assert (taken["origin"]["kind"], taken["member"]) == ("survivor", "member3")
-    assert "member2 on" in said.err and "is stopped: it knew entries up to" in said.err
+    assert "has quorum" in lab.run("recover", spec, "--auto-approve", *opens, expect=5).err
+    before = lab.observe(spec).membership.get()
+    lab.break_("member1")
+    lab.break_("member2")
+    if how == "stopped":
+        lab.break_("member3", "kill")
+    else:
+        assert "No member serves" in lab.run("backup", "run", spec, *opens, expect=5).err
+    refused = lab.run("plan", spec, expect=5).out
+    assert "etcdplan recover" in refused
+    shown = lab.run("recover", spec, "--plan", *opens)
+    assert "member3" in shown.err and not (lab.place.path / "backups").exists()
+    lab.run("recover", spec, "--auto-approve", *opens)
+    taken = json.loads(lab.run("backup", "list", spec, "--json").out)["destinations"][0]["backups"][0]
+    assert (taken["origin"]["kind"], taken["member"]) == ("data" if how == "stopped" else "survivor", "member3")
+    assert lab.etcdctl("get", "/registry/things/19", "--print-value-only").stdout == "{}\n"
+    after = lab.observe(spec).membership.get()
+    assert before and after and after.cluster_id != before.cluster_id
+    lab.settled(spec)
+
+
+def failpoint(boundary: str) -> dict[str, str]:
+    return {"ETCDPLAN_TEST_BUILD": "1", "ETCDPLAN_FAILPOINT": boundary}
+
+
+def test_a_recovery_that_dies_changed_nothing_before_its_backup_and_is_a_restore_after_it(lab: Lab) -> None:
+    lab.up(3)
+    write(lab, *range(20))
+    spec = with_backups(lab.spec)
+    opens = ("--age-identity", lab.place.path / "identity")
+    for member in ("member1", "member2"):
+        lab.break_(member)
+    lab.break_("member3", "kill")
+    backups, before = lab.place.path / "backups", files(lab.place.hosts)
+    run = lab.start("recover", spec, "--auto-approve", *opens, env={"TMPDIR": str(lab.directory)})
+    run.wait_for("Taking a snapshot")
+    run.process.kill()
+    run.process.wait(10)
+    assert files(lab.place.hosts) == before
+    assert not list(backups.glob("*.json"))
+    # It is there, and the first effect is not made.
+    died = lab.run("recover", spec, "--auto-approve", *opens, env=failpoint("effect:1:before"), expect=-9)
+    assert "Nothing else was changed yet." in died.err
+    assert len(list(backups.glob("*.json"))) == 1
+    assert not any(
+        "restore" in record.read_text() for record in lab.place.hosts.glob("*/var/lib/etcdplan/record.json")
+    )
+    # Now one host knows of the restore: recover has nothing more to do with it.
+    lab.run("recover", spec, "--auto-approve", *opens, env=failpoint("effect:1:after"), expect=-9)
+    assert "is under way" in lab.run("recover", spec, "--auto-approve", *opens, expect=5).err
+    assert len(list(backups.glob("*.json"))) == 2
+    lab.new_runner()
+    lab.run("apply", "--resume", spec, *opens, env=failpoint("effect:5:before"), expect=-9)
+    lab.new_runner()
+    lab.run("apply", "--resume", spec, *opens)
+    assert lab.etcdctl("get", "/registry/things/19", "--print-value-only").stdout == "{}\n"
+    lab.settled(spec)
+
+
+def test_what_makes_no_sense_to_recover_is_refused(lab: Lab) -> None:
+    lab.up(3)
+    spec = with_backups(lab.spec)
+    opens = ("--age-identity", lab.place.path / "identity")
+    assert "says nothing of backups" in lab.run("recover", lab.spec, "--plan", *opens, expect=1).err
+    assert "There is no terminal" in lab.run("recover", spec, *opens, expect=64).err
+    for member in ("member1", "member2", "member3"):
+        lab.break_(member, "kill")
+    # They only have to be started.
+    assert "can be brought up with all its data" in lab.run("recover", spec, "--plan", *opens, expect=5).err
+    lab.break_("member1")
+    lab.break_("member2")
+    # A process that was started without quorum answers nobody, and its data are not copied while it runs.
+    lab.start_by_hand(3)
+    refused = lab.run("recover", spec, "--plan", *opens, expect=5)
+    assert "runs without answering" in refused.err and "--from MEMBER" in refused.err
+    lab.unit(3).stop()
+    assert (
+        "No member9 is left" in lab.run("recover", spec, "--plan", "--from", "member9", *opens, expect=5).err
+    )
+    # The log is damaged where the last hard state is: the others have nothing, so this is what there is.
+    segment = max((lab.root(3) / "var/lib/etcd/member/wal").glob("*.wal"))
+    segment.write_bytes(segment.read_bytes()[:64])
+    silent = lab.run("recover", spec, "--plan", *opens, expect=5)
+    assert "Nothing is known of member3" in silent.err and "Nobody is left" in silent.err

@@ -1,7 +1,7 @@
 """Without quorum nothing can be changed; say so, and what is the way back."""
 
 from etcdplan.diff.view import View
-from etcdplan.model.state import Member, host_of
+from etcdplan.model.state import Host, Member, host_of
 from etcdplan.planner.refusal import Refusal
 
 
@@ -36,15 +36,43 @@ def quorum_lost(view: View) -> Refusal | None:
             "If so, read the logs of etcd on the hosts.",
             exit_code=8,
         )
-    down = [f"{voter.name or voter.peer_url} ({_how(view, voter)})" for voter in voters if not voter.serving]
+    down = [f"{_name(voter)} ({_how(view, voter)})" for voter in voters if not voter.serving]
     return Refusal(
         "quorum-lost",
         "cluster",
         f"Quorum is lost: {len(voters) - len(down)} of {len(voters)} voters serve, {len(voters) // 2 + 1} are needed; "
         f"not serving: {', '.join(down)}.",
-        "Bring back those that have their data. If it is lost, recover from a survivor or restore a backup; "
-        "no member can be removed or added without quorum.",
+        "Bring back those that have their data; no member can be removed or added without quorum. "
+        + _ways(view, voters),
     )
+
+
+def _ways(view: View, voters: list[Member]) -> str:
+    """Say what is left when data are lost, and what each way gives up."""
+    restore = "'etcdplan restore SPEC' brings the newest backup back; all that was written since it is lost."
+    left = [(voter, host) for voter in voters if (host := _with_data(view, voter))]
+    answers = [
+        _name(voter) for voter, host in left if host.etcd.process.value and host.etcd.process.value.answering
+    ]
+    stopped = [_name(voter) for voter, host in left if _name(voter) not in answers]
+    if not left:
+        return f"If it is lost: {restore}"
+    from_whom = [f"what {' or '.join(answers)} still answers"] if answers else []
+    from_whom += [f"what {' or '.join(stopped)} has on its disk"] if stopped else []
+    return (
+        f"If it is lost, there are two ways. 'etcdplan recover SPEC' goes on with {', or '.join(from_whom)}; what only "
+        f"the others had is lost, and the last writes are uncertain (--plan says from whom, and up to where). {restore}"
+    )
+
+
+def _with_data(view: View, voter: Member) -> Host | None:
+    host = view.state.hosts.get(host_of(voter.peer_url))
+    data = host.data.value if host and not host.unreachable else None
+    return host if data is not None and data.cluster_id == view.cluster_id else None
+
+
+def _name(voter: Member) -> str:
+    return voter.name or voter.peer_url
 
 
 def _data_gone(view: View) -> Refusal:
@@ -64,7 +92,8 @@ def _data_gone(view: View) -> Refusal:
         "all-data-gone",
         "cluster",
         "No member of the spec has any data left.",
-        "Restore the cluster from a backup. A new, empty cluster would make the loss final, so none is founded.",
+        "Restore the cluster from a backup: etcdplan restore SPEC. A new, empty cluster would make the loss final, so "
+        "none is founded.",
     )
 
 
@@ -84,4 +113,6 @@ def _how(view: View, voter: Member) -> str:
     process = host.etcd.process.get()
     if process is None:
         return "it keeps failing" if host.etcd.failing else "it is down, with its data"
+    if process.answering:
+        return "it answers without quorum"
     return "it hangs" if process.hung else "it runs, and waits for the others"
