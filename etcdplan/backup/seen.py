@@ -41,7 +41,7 @@ def see(destination: Destination, cluster: str, trusted: Sequence[PublicKey]) ->
             continue
         if manifest.cluster == cluster:
             read.append(backup_of(manifest))
-            if manifest.verified == "restore":
+            if manifest.verified == "restore" and manifest.origin is None:
                 break
     read.sort(key=lambda one: (one.time, one.name), reverse=True)
     return Store(tuple(read), tuple(names[name] for name in ordered), distrusted)
@@ -56,6 +56,7 @@ def backup_of(manifest: Manifest) -> Backup:
         manifest.revision,
         manifest.size,
         manifest.verified,
+        whole=manifest.origin is None,
     )
 
 

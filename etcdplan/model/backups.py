@@ -13,7 +13,8 @@ AHEAD = 300
 class Backup:
     """A backup that counts: its signed manifest is there. `time` is when its snapshot began, unix seconds.
 
-    `verified` is `restore` when it was restored on trial, at that time; else `checksum`.
+    `verified` is `restore` when it was restored on trial, at that time; else `checksum`. `whole`: it has all that was
+    acknowledged before; one that was got without quorum, or from a stopped member, may lack some.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Backup:
     revision: int
     size: int
     verified: str
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,8 @@ class Store:
     distrusted: str = ""
 
     def newest(self, cluster_id: int, *, restored: bool) -> Backup | None:
-        """Return the newest backup of that cluster ID, of those that were restored on trial if that is asked."""
-        fits = (one for one in self.backups if one.cluster_id == cluster_id)
+        """Return the newest whole backup of that cluster ID, of those that were restored on trial if that is asked."""
+        fits = (one for one in self.backups if one.cluster_id == cluster_id and one.whole)
         return next((one for one in fits if one.verified == "restore" or not restored), None)
 
 
@@ -60,3 +62,11 @@ def newest_of(
 def is_younger(backup: Backup, age: int, now: int) -> bool:
     """Whether a backup is at most so many seconds old; one from the future is not."""
     return -AHEAD <= now - backup.time <= age
+
+
+def told(seconds: int) -> str:
+    """Return an age for people, in one unit."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{max(seconds, 0)} s"

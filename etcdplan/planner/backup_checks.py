@@ -10,7 +10,7 @@ from typing import Final
 
 from etcdplan.diff.target import BackupTarget, Target
 from etcdplan.diff.view import View
-from etcdplan.model.backups import AHEAD, Store, Stores, newest_of
+from etcdplan.model.backups import AHEAD, Store, Stores, newest_of, told
 from etcdplan.model.facts import Fact, unknown
 from etcdplan.model.state import State
 from etcdplan.planner.checks import Finding
@@ -148,11 +148,3 @@ def cited(plan: Plan) -> Iterator[str]:
         f"What is taken away can be had back from {backup.name} in {place} (revision {backup.revision}, {how}), "
         f"{told(state.now - backup.time)} old."
     )
-
-
-def told(seconds: int) -> str:
-    """Return an age for people, in one unit."""
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{max(seconds, 0)} s"

@@ -91,7 +91,10 @@ def test_a_lost_majority_comes_back_from_a_survivor(lab: Lab, how: str) -> None:
     assert "member3" in shown.err and not (lab.place.path / "backups").exists()
     lab.run("recover", spec, "--auto-approve", *opens)
     taken = json.loads(lab.run("backup", "list", spec, "--json").out)["destinations"][0]["backups"][0]
-    assert (taken["origin"]["kind"], taken["member"]) == ("data" if how == "stopped" else "survivor", "member3")
+    assert (taken["origin"]["kind"], taken["member"]) == (
+        "data" if how == "stopped" else "survivor",
+        "member3",
+    )
     assert lab.etcdctl("get", "/registry/things/19", "--print-value-only").stdout == "{}\n"
     after = lab.observe(spec).membership.get()
     assert before and after and after.cluster_id != before.cluster_id

@@ -85,3 +85,11 @@ def backups_fall_short() -> Case:
         state, 30 * HOUR, distrusted="The manifest of prod-1 at there is not signed by a trusted key."
     )
     return spec, with_stores(state, here, there)
+
+
+@case
+def refused_quorum_lost_with_backups() -> Case:
+    """Two disks of three are gone, and the newest backup is an hour old."""
+    spec = backed(THREE)
+    state = running(spec)
+    return spec, disk_gone(with_stores(state, store(state, HOUR)), "10.0.0.2", "10.0.0.3")

@@ -1,6 +1,7 @@
 """Without quorum nothing can be changed; say so, and what is the way back."""
 
 from etcdplan.diff.view import View
+from etcdplan.model.backups import newest_of, told
 from etcdplan.model.state import Host, Member, host_of
 from etcdplan.planner.refusal import Refusal
 
@@ -49,7 +50,7 @@ def quorum_lost(view: View) -> Refusal | None:
 
 def _ways(view: View, voters: list[Member]) -> str:
     """Say what is left when data are lost, and what each way gives up."""
-    restore = "'etcdplan restore SPEC' brings the newest backup back; all that was written since it is lost."
+    restore = f"'etcdplan restore SPEC' brings {_newest(view)} back; all that was written since it is lost."
     left = [(voter, host) for voter in voters if (host := _with_data(view, voter))]
     answers = [
         _name(voter) for voter, host in left if host.etcd.process.value and host.etcd.process.value.answering
@@ -62,6 +63,18 @@ def _ways(view: View, voters: list[Member]) -> str:
     return (
         f"If it is lost, there are two ways. 'etcdplan recover SPEC' goes on with {', or '.join(from_whom)}; what only "
         f"the others had is lost, and the last writes are uncertain (--plan says from whom, and up to where). {restore}"
+    )
+
+
+def _newest(view: View) -> str:
+    policy, state = view.target.backup, view.state
+    there = newest_of(state.backups, policy.destinations, view.cluster_id, restored=False) if policy else None
+    if there is None:
+        return "the newest backup"
+    place, backup = there
+    tried = "" if backup.verified == "restore" else ", not restored on trial"
+    return (
+        f"{backup.name} ({told(state.now - backup.time)} old, revision {backup.revision}{tried}, in {place})"
     )
 
 
@@ -92,8 +105,8 @@ def _data_gone(view: View) -> Refusal:
         "all-data-gone",
         "cluster",
         "No member of the spec has any data left.",
-        "Restore the cluster from a backup: etcdplan restore SPEC. A new, empty cluster would make the loss final, so "
-        "none is founded.",
+        f"Restore the cluster from a backup: 'etcdplan restore SPEC' brings {_newest(view)} back. A new, empty cluster "
+        "would make the loss final, so none is founded.",
     )
 
 

@@ -58,6 +58,18 @@ def test_manifests_are_read_until_one_was_restored(
     assert not seen.distrusted
 
 
+def test_nothing_rests_on_what_was_got_without_quorum(
+    place: Directory, signer: Signer, trusted: list[PublicKey]
+) -> None:
+    origin = {"kind": "survivor", "index": 7, "last": 9}
+    put(place, signer, manifest(NOW, verified="restore", origin=origin))
+    put(place, signer, manifest(NOW - 60, verified="restore"))
+    seen = see(place, "prod", trusted)
+    assert [one.whole for one in seen.backups] == [False, True]
+    newest = seen.newest(0x1F, restored=True)
+    assert newest is not None and newest.time == NOW - 60
+
+
 def test_what_does_not_count_is_passed_over_and_told_of_when_it_is_the_newest(
     tmp_path: Path, place: Directory, signer: Signer, trusted: list[PublicKey]
 ) -> None:
