@@ -10,6 +10,7 @@ from etcdplan.cli.approval import ask, shown
 from etcdplan.cli.backup import EtcdDir, Scratch
 from etcdplan.cli.options import AgeIdentity, NoColor, SpecPath
 from etcdplan.cli.output import colored, progress
+from etcdplan.cli.restore import HostGone, gone_hosts, request
 from etcdplan.errors import RefusedError, SpecError, UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def recover(
     ] = None,
     show: Annotated[bool, typer.Option("--plan", help="Show the plan and change nothing.")] = False,
     auto_approve: Annotated[bool, typer.Option("--auto-approve", help="Do not ask.")] = False,
+    host_gone: HostGone = None,
     etcd_dir: EtcdDir = None,
     scratch: Scratch = None,
     age_identity: AgeIdentity = None,
@@ -42,7 +44,6 @@ def recover(
     """
     from etcdplan.cli.backup import needed
     from etcdplan.cli.cluster import connect, load
-    from etcdplan.cli.restore import _request as request
     from etcdplan.cli.session import session_of, with_failpoints
     from etcdplan.cli.taking import Taking, survivors_of
     from etcdplan.render.backup import origin_lines
@@ -62,9 +63,10 @@ def recover(
         _check(reached.target, state)
         survivors = survivors_of(reached, state)
         best = survivors.best(member)
+        gone = gone_hosts(reached.target, state, host_gone or [])
         if show:
             progress(f"Note: the data of {best.name} would be kept as a backup first, and that restored.")
-            asked = request(reached.target, state, _expected(reached.target, state))
+            asked = request(reached.target, state, _expected(reached.target, state), gone)
             shown(_asking(reached, asked), state, spec, no_color=no_color)
             return 0
         taken = taking.from_survivor(reached, state, survivors, best.name)
@@ -73,7 +75,7 @@ def recover(
         for line in origin_lines(manifest):
             progress(f"Note: it holds {line}.")
         state = reached.observe(measure=True)
-        reached = _asking(reached, request(reached.target, state, manifest))
+        reached = _asking(reached, request(reached.target, state, manifest, gone))
         document = shown(reached, state, spec, no_color=no_color)
         if not document.steps:
             return 0

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from etcdplan.model.restore import Restore
     from etcdplan.model.state import State
 
+HostGone = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--host-gone",
+        metavar="ADDRESS",
+        help="This host does not answer and never comes back by itself. May be repeated.",
+    ),
+]
+
 
 def restore(
     spec: SpecPath,
@@ -26,14 +35,7 @@ def restore(
     ] = None,
     show: Annotated[bool, typer.Option("--plan", help="Show the plan and change nothing.")] = False,
     auto_approve: Annotated[bool, typer.Option("--auto-approve", help="Do not ask.")] = False,
-    host_gone: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--host-gone",
-            metavar="ADDRESS",
-            help="This host does not answer and never comes back by itself. May be repeated.",
-        ),
-    ] = None,
+    host_gone: HostGone = None,
     abandon: Annotated[
         bool, typer.Option("--abandon", help="Take back a restore that has stopped no etcd yet.")
     ] = False,
@@ -50,6 +52,7 @@ def restore(
     from etcdplan.cli.backup import copies_of, needed
     from etcdplan.cli.cluster import connect, load
     from etcdplan.cli.session import session_of, with_failpoints
+    from etcdplan.render.backup import origin_lines
     from etcdplan.render.printable import printable
 
     cluster = load(spec)
@@ -62,10 +65,14 @@ def restore(
         if manifest is None:
             target = replace(reached.target, abandon=True)
         else:
-            asked = _request(reached.target, state, manifest, _gone(reached.target, state, host_gone or []))
+            asked = request(
+                reached.target, state, manifest, gone_hosts(reached.target, state, host_gone or [])
+            )
             target = replace(reached.target, restore=asked)
             for line in _loss(asked, manifest, state):
                 progress(f"Note: {printable(line)}")
+            for line in origin_lines(manifest):
+                progress(f"Note: It holds {line}.")
         reached = replace(reached, target=target)
         document = shown(reached, state, spec, no_color=no_color)
         if show or not document.steps:
@@ -83,7 +90,7 @@ def restore(
     return 0
 
 
-def _gone(target: "Target", state: "State", declared: list[str]) -> tuple[str, ...]:
+def gone_hosts(target: "Target", state: "State", declared: list[str]) -> tuple[str, ...]:
     """Return the hosts that are said to be gone, when they are known and silent."""
     from etcdplan.diff.view import View
 
@@ -105,7 +112,7 @@ def _gone(target: "Target", state: "State", declared: list[str]) -> tuple[str, .
     return tuple(sorted(set(declared)))
 
 
-def _request(target: "Target", state: "State", manifest: "Manifest", gone: tuple[str, ...]) -> "Restore":
+def request(target: "Target", state: "State", manifest: "Manifest", gone: tuple[str, ...]) -> "Restore":
     """Return the restore that is asked for; the one that is under way when it is of the same backup."""
     from etcdplan.diff.view import View
     from etcdplan.model.restore import Restore, bump_for, new_token
