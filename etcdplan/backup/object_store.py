@@ -1,12 +1,15 @@
-"""Backups in S3. An object has its final name at once, and is there when all of it is; nothing is renamed.
+"""Backups in object stores. An object has its final name at once, and is there when all of it is; nothing is renamed.
 
-Credentials are those that the driver finds in the runner's environment (variables, profile, the machine's role).
+Credentials are those that a store's driver finds in the runner's environment (variables, files, the machine's role).
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, TypeVar
+from functools import cached_property
+from importlib import import_module
+from typing import Any, ClassVar, Final, TypeVar
 
 from etcdplan.backup.destination import Destination, Readable, Upload
 from etcdplan.backup.errors import DestinationError
@@ -14,46 +17,55 @@ from etcdplan.backup.errors import DestinationError
 T = TypeVar("T")
 
 PART: Final = 8 << 20
-"""Bytes of one part of an upload; S3 takes 10,000 of them."""
+"""Bytes of one part of an upload; S3 takes 10,000 of them, Azure 50,000."""
 STALL: Final = 120.0
 """Seconds that one call, of a part at most, may take: a store slower than 70 kB/s is of no use."""
-_CONNECT: Final = 10
+CONNECT: Final = 10
+READ: Final = 60
+"""Seconds that a driver waits for a connection, and for a byte."""
 
 
 class ObjectStore(Destination):
-    """A bucket of S3, or what is below a prefix of it."""
+    """A bucket, or what is below a prefix of it."""
+
+    module: ClassVar[str]
+    """The driver, and the extra that installs it."""
+    extra: ClassVar[str]
 
     def __init__(self, url: str) -> None:
-        """Take an `s3://bucket/prefix`; raise `DestinationError` when its driver is not installed."""
+        """Take a `SCHEME://bucket/prefix`; raise `DestinationError` when its driver is not installed."""
         try:
-            from s3fs import S3FileSystem
+            self._driver: Any = import_module(self.module)
         except ImportError:
             raise DestinationError(
-                f"{url} needs a driver that is not installed.", hint="pip install 'etcdplan[s3]'"
+                f"{url} needs a driver that is not installed.", hint=f"pip install 'etcdplan[{self.extra}]'"
             ) from None
         self._url = url.rstrip("/")
-        self._bucket, _, prefix = self._url.removeprefix("s3://").partition("/")
+        self._bucket, _, prefix = self._url.partition("://")[2].partition("/")
         self._prefix = f"{prefix}/" if prefix else ""
-        self._files = S3FileSystem(
-            anon=False,
-            use_listings_cache=False,
-            skip_instance_cache=True,
-            max_concurrency=1,
-            config_kwargs={"connect_timeout": _CONNECT, "read_timeout": 60, "retries": {"max_attempts": 2}},
-        )
 
     def __str__(self) -> str:
         return self._url
 
+    @cached_property
+    def _files(self) -> Any:
+        """The driver's file system: made at the first use, which is where it may find no credentials."""
+        return self._connect()
+
+    @abstractmethod
+    def _connect(self) -> Any: ...
+
+    @abstractmethod
+    def _keys(self) -> Iterable[str]:
+        """Return the keys below the prefix, whole, those of deeper levels left out; raise when there is no bucket."""
+
+    @abstractmethod
+    def _remove(self, key: str) -> None:
+        """Remove an object; one that is not there is removed."""
+
     def names(self) -> frozenset[str]:
-        found: set[str] = set()
-        more: dict[str, str] = {}
-        while True:
-            page = self._call("listed", "list_objects_v2", Prefix=self._prefix, Delimiter="/", **more)
-            found.update(one["Key"].removeprefix(self._prefix) for one in page.get("Contents", ()))
-            if not page.get("IsTruncated"):
-                return frozenset(found - {""})
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+        found = self.within("listed", lambda: list(self._keys()))
+        return frozenset(key.removeprefix(self._prefix) for key in found) - {""}
 
     @contextmanager
     def reader(self, name: str) -> Iterator[Readable]:
@@ -80,19 +92,16 @@ class ObjectStore(Destination):
         )
 
     def delete(self, name: str) -> None:
-        self._call(f"rid of {name}", "delete_object", Key=self._prefix + name)
+        self.within(f"rid of {name}", lambda: self._remove(self._prefix + name))
 
     def left_over(self) -> frozenset[str]:
         return frozenset()
 
     def remove_left_over(self) -> None:
-        """Leave unfinished uploads to the bucket's lifecycle rule: `run` has no right to remove anything."""
+        """Leave unfinished uploads to the store, or to the bucket's rules: `run` has no right to remove anything."""
 
     def _path(self, name: str) -> str:
         return f"{self._bucket}/{self._prefix}{name}"
-
-    def _call(self, what: str, method: str, **arguments: object) -> Any:
-        return self.within(what, lambda: self._files.call_s3(method, Bucket=self._bucket, **arguments))
 
     def within(self, what: str, act: Callable[[], T]) -> T:
         """Return what `act` does in time; raise `DestinationError` for whatever the driver raises."""

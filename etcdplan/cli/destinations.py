@@ -18,13 +18,9 @@ if TYPE_CHECKING:
 
 def destination(loaded: "LoadedSpec", place: str) -> "Destination":
     """Return a destination as the spec names it; raise `DestinationError` when its driver is not installed."""
-    if place.startswith("s3://"):
-        from etcdplan.backup.object_store import ObjectStore
+    from etcdplan.backup.places import open_place
 
-        return ObjectStore(place)
-    from etcdplan.backup.directory import Directory
-
-    return Directory(beside(loaded, place))
+    return open_place(place, loaded.path.parent)
 
 
 def trusted_keys(loaded: "LoadedSpec", policy: "Backup") -> list[PublicKey]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import random
 import resource
 import socket
 import sys
@@ -10,78 +9,34 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 
 import etcdplan.backup.object_store as object_store
-from etcdplan.backup.catalogue import forget, read_catalogue
-from etcdplan.backup.destination import Destination
-from etcdplan.backup.directory import Directory
+from etcdplan.backup.catalogue import forget
 from etcdplan.backup.errors import DestinationError
 from etcdplan.backup.manifest import MANIFEST, SIGNATURE, SNAPSHOT, new_name
-from etcdplan.backup.object_store import ObjectStore
-from etcdplan.backup.signing import PublicKey, Signer
+from etcdplan.backup.s3_store import S3Store
 from etcdplan.backup.snapshot import Content
-from etcdplan.backup.take import Proof, Source, Taken, take_backup
 from etcdplan.cli.app import run
-from tests.support.backups import with_backups
+from tests.support.member import Bench as MemberBench
 from tests.support.s3 import KEY, SECRET, S3Server, s3_server
 
 pytestmark = pytest.mark.timeout(120)
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "three-members.yaml"
-PIECES = 20
-"""Of 1 MiB: three parts of an upload."""
 URL = "s3://backups/prod/eu1"
 
 
-class Bench:
-    """A spec with a directory and a bucket, and a member that has a snapshot."""
+class Bench(MemberBench):
+    """The same with its S3 server."""
 
     def __init__(self, home: Path, server: S3Server) -> None:
-        self.home, self.server = home, server
-        (home / "spec.yaml").write_text(EXAMPLE.read_text())
-        self.spec = with_backups(home / "spec.yaml")
-        document = yaml.safe_load(self.spec.read_text())
-        self.cluster = document["metadata"]["name"]
-        self.recipient = document["spec"]["backup"]["encryption"]["recipients"][0]
-        document["spec"]["backup"]["destinations"] = ["backups", URL]
-        self.spec.write_text(yaml.safe_dump(document))
-        self.key = PublicKey((home / "backup.ed25519.pub").read_bytes(), "key")
-        self.directory = Directory(home / "backups")
-        self.now = 1_800_000_000
+        super().__init__(home, URL)
+        self.server = server
 
-    def take(self, *places: Destination, midway: Any = lambda: None) -> Taken:
-        self.now += 60
-        member: Any = SimpleNamespace(
-            status=lambda timeout: SimpleNamespace(
-                version="3.6.16", cluster_id=1, db_size=PIECES << 20, db_size_in_use=1 << 40
-            ),
-            linearizable_read=lambda timeout: 7,
-            snapshot=lambda stall: self.snapshot(midway),
-        )
-        source = Source(self.cluster, "m1", member)
-        signer = Signer(self.home / "backup.ed25519")
-        return take_backup(source, places, [self.recipient], signer, Proof("checksum"), now=self.now)
-
-    def snapshot(self, midway: Any) -> Iterator[bytes]:
-        database = hashlib.sha256()
-        for number in range(PIECES):
-            if number == PIECES * 3 // 4:
-                midway()
-            piece = random.Random(number).randbytes(1 << 20)
-            database.update(piece)
-            yield piece
-        yield database.digest()
-
-    def counting(self, place: Destination) -> list[str]:
-        return [one.name for one in read_catalogue(place, self.cluster, [self.key]).backups]
-
-    def unfinished(self, store: ObjectStore) -> int:
-        return len(store._call("asked", "list_multipart_uploads").get("Uploads") or ())
+    def unfinished(self, store: S3Store) -> int:
+        return len(store._call("list_multipart_uploads").get("Uploads") or ())
 
 
 @pytest.fixture
@@ -103,7 +58,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 def test_a_backup_goes_to_a_bucket_and_a_directory_and_comes_back(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = ObjectStore(URL)
+    store = S3Store(URL)
     name = bench.take(bench.directory, store).manifest.name
     assert store.names() == bench.directory.names() == {name + MANIFEST, name + SIGNATURE, name + SNAPSHOT}
     assert bench.unfinished(store) == 0
@@ -121,7 +76,7 @@ def test_a_backup_goes_to_a_bucket_and_a_directory_and_comes_back(
 
 
 def test_nothing_in_a_bucket_is_overwritten(bench: Bench) -> None:
-    store = ObjectStore(URL)
+    store = S3Store(URL)
     for size in (3, object_store.PART + 3):
         store.write(f"file{size}", b"a" * size)
         with pytest.raises(DestinationError, match="could not be given"):
@@ -131,7 +86,7 @@ def test_nothing_in_a_bucket_is_overwritten(bench: Bench) -> None:
 
 
 def test_an_upload_that_is_given_up_leaves_nothing(bench: Bench) -> None:
-    store = ObjectStore(URL)
+    store = S3Store(URL)
     old = bench.take(store).manifest.name
 
     def interrupted() -> None:
@@ -145,7 +100,7 @@ def test_an_upload_that_is_given_up_leaves_nothing(bench: Bench) -> None:
 
 
 def test_a_store_that_ends_half_way_is_named_and_the_directory_has_the_backup(bench: Bench) -> None:
-    store = ObjectStore(URL)
+    store = S3Store(URL)
     taken = bench.take(bench.directory, store, midway=bench.server.stop)
     assert taken.destinations == (str(bench.directory),)
     assert [URL in one.message for one in taken.failures] == [True]
@@ -153,7 +108,7 @@ def test_a_store_that_ends_half_way_is_named_and_the_directory_has_the_backup(be
 
 
 def test_a_directory_that_fills_up_is_named_and_the_bucket_has_the_backup(bench: Bench) -> None:
-    store = ObjectStore(URL)
+    store = S3Store(URL)
     old = bench.take(bench.directory).manifest.name
     before = bench.directory.names()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -190,11 +145,11 @@ def test_what_a_killed_run_left_is_listed_and_removed_when_it_is_certainly_dead(
 
 @pytest.mark.parametrize("lie", [lambda data: data[:-1], lambda data: data[:-1] + bytes([data[-1] ^ 1])])
 def test_what_a_store_gives_back_otherwise_does_not_count(bench: Bench, lie: Any) -> None:
-    class Lying(ObjectStore):
+    class Lying(S3Store):
         def content(self, name: str) -> Content:
             with self.reader(name) as file:
                 data = b"".join(iter(lambda: file.read(1 << 20), b""))
-            self._call("changed", "put_object", Key=self._prefix + name, Body=lie(data))
+            self._call("put_object", Key=self._prefix + name, Body=lie(data))
             return super().content(name)
 
     store = Lying(URL)
@@ -206,7 +161,7 @@ def test_what_a_store_gives_back_otherwise_does_not_count(bench: Bench, lie: Any
 
 def test_what_a_store_refuses_is_said_without_a_secret(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def said(url: str) -> str:
-        store = ObjectStore(url)
+        store = S3Store(url)
         with pytest.raises(DestinationError) as listed:
             store.names()
         with pytest.raises(DestinationError) as taken:
@@ -243,7 +198,7 @@ def test_a_store_that_gives_a_byte_a_second_is_given_up(
         monkeypatch.setattr(object_store, "STALL", 2.0)
         try:
             with pytest.raises(DestinationError, match="makes no progress"):
-                ObjectStore(URL).names()
+                S3Store(URL).names()
         finally:
             ended.set()
             thread.join(30)
@@ -252,12 +207,13 @@ def test_a_store_that_gives_a_byte_a_second_is_given_up(
 def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(DestinationError) as said:
-        ObjectStore(URL)
+        S3Store(URL)
     assert said.value.hint == "pip install 'etcdplan[s3]'"
 
 
 def test_the_driver_is_not_loaded_for_a_directory() -> None:
     import subprocess
 
-    code = "import sys, etcdplan.cli.backup, etcdplan.backup.object_store; sys.exit('fsspec' in sys.modules)"
+    names = "etcdplan.cli.backup, etcdplan.backup.s3_store, etcdplan.backup.places"
+    code = f"import sys, {names}; sys.exit('fsspec' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

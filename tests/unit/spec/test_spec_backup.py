@@ -23,7 +23,11 @@ def spec_with(home: Path, destination: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "place", ["/mnt/x", "../x", "s3://prod-etcd", "s3://prod-etcd/a/b-1.x", "s3://abc/a/"]
+    "place",
+    [
+        *("/mnt/x", "../x", "s3://prod-etcd", "s3://prod-etcd/a/b-1.x", "s3://abc/a/"),
+        *("gs://prod_etcd.example", "gs://abc/a/b", "az://prod-etcd", "az://abc/a/"),
+    ],
 )
 def test_directories_and_buckets_are_taken(tmp_path: Path, place: str) -> None:
     assert load_spec(spec_with(tmp_path, place)).spec.spec.backup.destinations[1] == place  # type: ignore[union-attr]
@@ -36,6 +40,8 @@ def test_directories_and_buckets_are_taken(tmp_path: Path, place: str) -> None:
         ("s3://bucket/x?secret=hunter2", "not a bucket and a prefix alone"),
         ("s3://bucket/../hunter2", "not a bucket and a prefix alone"),
         ("s3://", "not a bucket and a prefix alone"),
+        ("az://container@hunter2/x", "not a bucket and a prefix alone"),
+        ("gs://bucket/x#hunter2", "not a bucket and a prefix alone"),
         ("simplecache::s3://bucket/hunter2", "chains of URLs"),
         ("s3://bucket/a::file://hunter2", "chains of URLs"),
         ("http://user:hunter2@host/x", "'http' is not a kind of store"),

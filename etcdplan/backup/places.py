@@ -1,0 +1,30 @@
+"""From what a spec calls a destination to the destination."""
+
+from pathlib import Path
+
+from etcdplan.backup.destination import Destination
+
+
+def open_place(text: str, base: Path) -> Destination:
+    """Return the destination; nothing is connected yet. A directory may be relative to `base`.
+
+    Raises `DestinationError` for a store whose driver is not installed.
+    """
+    # Each is imported where it is used: most specs name one kind.
+    match text.partition("://")[0] if "://" in text else "":
+        case "s3":
+            from etcdplan.backup.s3_store import S3Store
+
+            return S3Store(text)
+        case "gs":
+            from etcdplan.backup.gcs_store import GcsStore
+
+            return GcsStore(text)
+        case "az":
+            from etcdplan.backup.azure_store import AzureStore
+
+            return AzureStore(text)
+        case _:
+            from etcdplan.backup.directory import Directory
+
+            return Directory(base / text)
