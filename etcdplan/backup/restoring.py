@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etcdplan.backup.destination import Destination
+from etcdplan.backup.differences import Differences, compare_keys
 from etcdplan.backup.errors import BackupError
 from etcdplan.backup.etcd_tools import EtcdTools, restore_snapshot
 from etcdplan.backup.fetch import fetch_any
+from etcdplan.backup.isolated import PEER, isolated_etcd
 from etcdplan.backup.manifest import Manifest
 from etcdplan.errors import EtcdplanError, StoppedError
 from etcdplan.model.restore import Restore
@@ -71,6 +73,33 @@ class SnapshotSource:
                 yield data
         except BackupError as error:
             raise StoppedError(error.message, hint=error.hint) from error
+
+    def differences(self, restore: Restore, live: EtcdClient, prefix: bytes) -> Differences:
+        """Compare what an etcd has below a prefix with the snapshot, served by an etcd that nobody else reaches.
+
+        Raises `BackupError`, and what reading an etcd raises.
+        """
+        try:
+            snapshot, manifest = self._snapshot(restore)
+            tools = self.tools(manifest.etcd_version)
+            with tempfile.TemporaryDirectory(prefix="compared-", dir=snapshot.parent) as directory:
+                data, alone = Path(directory, "data"), f"compared={PEER}"
+                restore_snapshot(
+                    tools,
+                    snapshot,
+                    data,
+                    name="compared",
+                    peer_url=PEER,
+                    initial_cluster=alone,
+                    token=restore.token,
+                )
+                with isolated_etcd(
+                    tools, data, Path(directory), name="compared", token=restore.token
+                ) as then:
+                    mine, theirs = (client.keys(prefix, timeout=_CALL) for client in (live, then))
+                    return compare_keys(mine, theirs, prefix)
+        except StoppedError as error:
+            raise BackupError(error.message, hint=error.hint) from error
 
     def compare(self, restore: Restore, state: State) -> None:
         """Return when all members hold the same keys, and those of the snapshot."""

@@ -1,7 +1,10 @@
 """etcdplan restore SPEC [NAME]"""
 
+import json
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +17,8 @@ from etcdplan.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
     from etcdplan.backup.manifest import Manifest
+    from etcdplan.backup.restoring import SnapshotSource
+    from etcdplan.cli.cluster import LiveCluster
     from etcdplan.diff.target import Target
     from etcdplan.model.restore import Restore
     from etcdplan.model.state import State
@@ -39,6 +44,14 @@ def restore(
     abandon: Annotated[
         bool, typer.Option("--abandon", help="Take back a restore that has stopped no etcd yet.")
     ] = False,
+    differences: Annotated[
+        Path | None,
+        typer.Option(
+            "--differences",
+            metavar="FILE",
+            help="Write every object that would vanish, come back or change to this file, as JSON.",
+        ),
+    ] = None,
     etcd_dir: EtcdDir = None,
     scratch: Scratch = None,
     age_identity: AgeIdentity = None,
@@ -49,7 +62,7 @@ def restore(
     All API servers and members are stopped. The old data stay on their hosts, renamed. A run that died is finished by
     'etcdplan apply --resume SPEC'.
     """
-    from etcdplan.cli.backup import copies_of, needed
+    from etcdplan.cli.backup import copies_of, needed, restore_source
     from etcdplan.cli.cluster import connect, load
     from etcdplan.cli.session import session_of, with_failpoints
     from etcdplan.render.backup import origin_lines
@@ -60,8 +73,10 @@ def restore(
         raise UsageError("--abandon takes back what is under way, and needs nothing else.")
     manifest = None if abandon else copies_of(cluster.loaded, name)[0][1]
     identities = (age_identity or []) if abandon else needed(age_identity)
-    with connect(cluster, identities, wrap=with_failpoints) as reached:
+    with ExitStack() as stack:
+        reached = stack.enter_context(connect(cluster, identities, wrap=with_failpoints))
         state = reached.observe(measure=True)
+        source = None
         if manifest is None:
             target = replace(reached.target, abandon=True)
         else:
@@ -69,7 +84,13 @@ def restore(
                 reached.target, state, manifest, gone_hosts(reached.target, state, host_gone or [])
             )
             target = replace(reached.target, restore=asked)
-            for line in _loss(asked, manifest, state):
+            source = restore_source(reached, identities, etcd_dir, scratch)
+            stack.callback(source.close)
+            lines = [
+                *_loss(asked, manifest, state, restarts=bool(target.restart)),
+                *_lost_objects(reached, source, asked, state, differences),
+            ]
+            for line in lines:
                 progress(f"Note: {printable(line)}")
             for line in origin_lines(manifest):
                 progress(f"Note: It holds {line}.")
@@ -85,9 +106,45 @@ def restore(
             )
             ask(f"{what}Its name, to approve?", instead="Use --auto-approve.", answer=target.cluster)
         color = colored(sys.stderr, no_color=no_color)
-        with session_of(reached, identities, color=color, etcd_dir=etcd_dir, scratch=scratch) as session:
-            session.apply(document)
+        session = stack.enter_context(
+            session_of(reached, identities, color=color, etcd_dir=etcd_dir, scratch=scratch, backups=source)
+        )
+        session.apply(document)
     return 0
+
+
+def _lost_objects(
+    reached: "LiveCluster", source: "SnapshotSource", asked: "Restore", state: "State", file: Path | None
+) -> list[str]:
+    """Say what would vanish, come back and change, while the cluster can be asked; all of it goes to `file`."""
+    from etcdplan.cli.files import write_file
+    from etcdplan.model.state import host_of
+    from etcdplan.transport.errors import EtcdRejected, EtcdUnreachable
+
+    membership = state.membership.value
+    serving = [one for one in membership.members.values() if one.serving] if membership else []
+    if membership is None or not serving or membership.cluster_id == asked.ids[0]:
+        why = "nobody serves that could be asked"
+    else:
+        flags = (server.settings for server in reached.target.api_servers.values())
+        prefix = next((one["etcd-prefix"] for one in flags if "etcd-prefix" in one), "/registry").rstrip("/")
+        progress(f"Comparing what {serving[0].name} has with {asked.snapshot}.")
+        live = reached.etcd(host_of(serving[0].peer_url), serving[0].client_urls[0])
+        try:
+            since = max(live.own_revision(timeout=10) - asked.revision, 0)
+            found = source.differences(asked, live, f"{prefix}/".encode())
+        except (EtcdRejected, EtcdUnreachable) as error:
+            why = error.message.rstrip(".")
+        else:
+            if file is not None:
+                body = {"formatVersion": 1, **found.as_json()}
+                write_file(file, (json.dumps(body, indent=1) + "\n").encode())
+            return [f"{since} revisions were written since then.", *found.lines()]
+    if file is not None:
+        raise RefusedError(
+            f"What would vanish or come back cannot be told: {why}.", hint="Leave --differences out."
+        )
+    return [f"Which objects would vanish or come back cannot be told: {why}."]
 
 
 def gone_hosts(target: "Target", state: "State", declared: list[str]) -> tuple[str, ...]:
@@ -138,7 +195,7 @@ def request(target: "Target", state: "State", manifest: "Manifest", gone: tuple[
     )
 
 
-def _loss(asked: "Restore", manifest: "Manifest", state: "State") -> list[str]:
+def _loss(asked: "Restore", manifest: "Manifest", state: "State", *, restarts: bool) -> list[str]:
     """Say what a restore gives up."""
     age = max(state.now - manifest.time, 0)
     lines = [
@@ -155,6 +212,8 @@ def _loss(asked: "Restore", manifest: "Manifest", state: "State") -> list[str]:
             f"The backup is of cluster ID {manifest.cluster_id}; here is, or was, {asked.replaces:x}."
         )
     lines.append(
-        "Restart kube-controller-manager, kube-scheduler and the kubelets afterwards: they remember what was."
+        "Restart the kubelets on hosts that the spec does not name afterwards: they remember what was."
+        if restarts
+        else "Restart kube-controller-manager, kube-scheduler and the kubelets afterwards: they remember what was."
     )
     return lines

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
-from etcdplan.apply.calls import TakesBackups
+from etcdplan.apply.calls import RestoreSource, TakesBackups
 from etcdplan.apply.events import Event, Interrupting, StepWaiting
 from etcdplan.apply.failpoints import (
     Boundaries,
@@ -76,10 +76,12 @@ def session_of(
     color: bool,
     etcd_dir: Path | None = None,
     scratch: Path | None = None,
+    backups: RestoreSource | None = None,
 ) -> Iterator[Session]:
     """Wire a session: progress to standard error, signals to checkpoints, the CA's key read before anything is done.
 
-    Restores and backups find etcd's programs in `etcd_dir` and work in `scratch`, if they are given.
+    Restores and backups find etcd's programs in `etcd_dir` and work in `scratch`, if they are given. `backups` is for a
+    restore whose snapshot was read already.
     """
 
     patience = _Patience()
@@ -100,10 +102,12 @@ def session_of(
     with ExitStack() as stack:
         stack.enter_context(_naming(cluster.loaded.path))
         stop = stack.enter_context(interruptible(lambda again: tell(Interrupting(again))))
-        source = taker = None
+        source, taker = backups, None
         if cluster.loaded.spec.spec.backup is not None:
-            source = restore_source(cluster, identities, etcd_dir, scratch)
-            stack.callback(source.close)
+            if source is None:
+                own_source = restore_source(cluster, identities, etcd_dir, scratch)
+                stack.callback(own_source.close)
+                source = own_source
             own = BackupTaker(cluster, identities, etcd_dir, scratch)
             taker = cast(TakesBackups, FailpointEffects(own, _boundaries(), "runner"))
         yield Session(

@@ -9,7 +9,7 @@ import ipaddress
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 from google.protobuf.message import Message
@@ -43,6 +43,8 @@ _NEVER_SENT = ("failed to connect to all addresses", "errors resolving ", "DNS r
 """How gRPC's C core begins its details when no connection came about. Other words count as possibly sent."""
 
 _REASONS = {reason.value: reason for reason in Reason}
+_PAGE: Final = 4000
+"""Keys in one answer: some hundred kilobytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,22 @@ class EtcdClient:
         request = pb.RangeRequest(key=prefix, range_end=_after(prefix), serializable=True, limit=limit)
         reply = self._read("KV/Range", request, pb.RangeReply, timeout)
         return tuple(KeyValue(one.key, one.value) for one in reply.kvs)
+
+    def keys(self, prefix: bytes, *, timeout: float) -> Iterator[tuple[bytes, int]]:
+        """Yield all keys with a prefix in order, with the revisions of their last change, as the member sees them.
+
+        They are read in pages of bounded size: what is written meanwhile may or may not be among them.
+        """
+        first = prefix
+        while True:
+            request = pb.RangeRequest(
+                key=first, range_end=_after(prefix), serializable=True, keys_only=True, limit=_PAGE
+            )
+            reply = self._read("KV/Range", request, pb.RangeReply, timeout)
+            yield from ((one.key, one.mod_revision) for one in reply.kvs)
+            if len(reply.kvs) < _PAGE:
+                return
+            first = reply.kvs[-1].key + b"\0"
 
     def hash_kv(self, revision: int, *, timeout: float) -> Hash:
         """Hash the member's keys as of a revision. The member holds its writes back while it reads them all."""

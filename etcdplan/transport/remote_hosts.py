@@ -91,6 +91,8 @@ class ReadDirectly:
 
     def ask(self, client_url: str, *, timeout: float) -> EtcdReport | None:
         """Return what the etcd there says; None when it does not answer in time."""
+        if _is_loopback(client_url):
+            return self.tunnelled.ask(client_url, timeout=timeout)
         try:
             client = self.clients.at(client_url)
         except EtcdUnreachable:
@@ -99,6 +101,8 @@ class ReadDirectly:
 
     def measure(self, client_url: str, *, timeout: float) -> Fact[Figures]:
         """Return what the etcd there has measured; unknown when it cannot be read in time."""
+        if _is_loopback(client_url):
+            return self.tunnelled.measure(client_url, timeout=timeout)
         return measure(client_url, self.clients.credentials, timeout=timeout)
 
     def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
@@ -129,7 +133,9 @@ class RemoteHosts:
 
     def etcd(self, address: str, client_url: str) -> EtcdClient:
         """Return a connection to the etcd at a URL, for reading; raise `EtcdUnreachable`, or what SSH raises."""
-        return self._clients.at(client_url) if self._clients else self._through(address).at(client_url)
+        if self._clients is None or _is_loopback(client_url):
+            return self._through(address).at(client_url)
+        return self._clients.at(client_url)
 
     def _through(self, address: str) -> TunnelledEtcd:
         with self._lock:
@@ -150,3 +156,9 @@ class RemoteHosts:
         if self._clients:
             self._clients.close()
         self._ssh.close()
+
+
+def _is_loopback(url: str) -> bool:
+    """Whether a client URL leads somewhere else on every machine: a restored member has one at first."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")

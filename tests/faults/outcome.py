@@ -11,7 +11,15 @@ from tests.support.fake_pki import describe_leaf
 from tests.support.fake_world import Done, FakeWorld
 
 REPEATABLE = frozenset(
-    {"write_settings", "write_record", "install_trust", "make_leaf_key", "install_leaf", "move_leader"}
+    {
+        "write_settings",
+        "write_record",
+        "install_trust",
+        "make_leaf_key",
+        "install_leaf",
+        "move_leader",
+        "restart_running",
+    }
 )
 """Effects that a resumed run may make once more: they write what is there already, or follow who leads."""
 

@@ -1,10 +1,14 @@
 """The situations that apply is tried in: a world, and the spec that it is to be brought to."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
+from etcdplan.apply.journal import JOURNAL_DIR
+from etcdplan.errors import StoppedError
 from etcdplan.model.restore import Restore, bump_for, new_token
 from etcdplan.spec.models import Spec
+from tests.support.fake_runs import Runner
 from tests.support.fake_world import FakeWorld
 from tests.support.scenarios import founded, fresh, make_spec, target_of
 
@@ -58,25 +62,52 @@ def _slow(world: FakeWorld) -> None:
     world.slow_publish, world.catch_up = True, 30.0
 
 
-def _restore(name: str, spec: Spec, damage: Callable[[FakeWorld], object]) -> Story:
+def _restore(
+    name: str, spec: Spec, damage: Callable[[FakeWorld], object], gone: tuple[str, ...] = ()
+) -> Story:
     """A snapshot of a founded world is restored after something befell it."""
 
     def build() -> FakeWorld:
         world = founded(spec=spec)
-        target = target_of(spec)
         damage(world)
         fresh(spec, world)
-        sha256 = "5a" * 32
-        world.asked = Restore(
-            "n-20260101T000000Z-00c0ffee",
-            sha256,
-            1234,
-            tuple((url, member.name) for url, member in sorted(target.members.items())),
-            new_token(target.cluster, sha256, target.founding_id),
-            bump_for(target.version),
-            target.founding_id,
-        )
+        world.asked = _request(spec, gone)
         world.allow_outage = True
+        return world.settle(20)
+
+    return Story(name, spec, build)
+
+
+def _request(spec: Spec, gone: tuple[str, ...] = ()) -> Restore:
+    target, sha256 = target_of(spec), "5a" * 32
+    return Restore(
+        "n-20260101T000000Z-00c0ffee",
+        sha256,
+        1234,
+        tuple((url, member.name) for url, member in sorted(target.members.items())),
+        new_token(target.cluster, sha256, target.founding_id),
+        bump_for(target.version),
+        target.founding_id,
+        gone=gone,
+    )
+
+
+def _abandon(name: str, spec: Spec) -> Story:
+    """A restore that has staged some members' data is taken back."""
+
+    def build() -> FakeWorld:
+        world = founded(spec=spec)
+        world.asked = _request(spec)
+        staged = lambda: sum(machine.staged is not None for machine in world.machines.values())  # noqa: E731
+        with suppress(StoppedError):
+            Runner(world, spec, stop=lambda: staged() >= 2).apply()
+        assert staged() == 2
+        world.asked, world.abandons = None, True
+        for machine in world.machines.values():  # Nobody resumes the run that began it.
+            machine.files = {
+                name: text for name, text in machine.files.items() if not name.startswith(JOURNAL_DIR)
+            }
+        world.effects_log.clear()
         return world.settle(20)
 
     return Story(name, spec, build)
@@ -185,6 +216,8 @@ MORE: tuple[Story, ...] = (
     _restore("restore", THREE_API, lambda world: None),
     _restore("restore-1", make_spec(1, api_servers=1), lambda world: None),
     _restore("restore-disks-lost", THREE_API, _each(FakeWorld.lose_disk, *_hosts(1, 2, 3))),
+    _restore("restore-host-gone", THREE_API, lambda world: world.power_cut("10.0.0.12"), gone=("10.0.0.12",)),
+    _abandon("restore-abandoned", THREE_API),
     _restore("restore-new-hosts", THREE, _each(FakeWorld.replace_machine, *_hosts(1, 2, 3))),
 )
 

@@ -25,10 +25,21 @@ def test_a_mistake_is_undone_from_a_backup(lab: Lab, version: str) -> None:
     taken = json.loads(lab.run("backup", "run", spec, "--json", *opens).out)
     assert lab.etcdctl("put", "/registry/things/late", "{}").returncode == 0
     assert lab.etcdctl("del", "/registry/things/3").returncode == 0
+    assert lab.etcdctl("put", "/registry/things/4", "{} ").returncode == 0
     before = json.loads(lab.etcdctl("get", "x", "-w", "json").stdout)["header"]
 
-    shown = lab.run("restore", spec, taken["name"], "--plan", *opens)
+    full = lab.place.path / "differences.json"
+    shown = lab.run("restore", spec, taken["name"], "--plan", "--differences", full, *opens)
     assert f"revision {taken['revision']}) is lost" in shown.err
+    assert "1 objects would vanish: 1 things." in shown.err
+    assert "1 objects would come back: 1 things." in shown.err
+    assert "1 objects would be what they were then: 1 things." in shown.err
+    assert json.loads(full.read_text()) == {
+        "formatVersion": 1,
+        "vanish": [{"kind": "things", "namespace": "", "name": "late"}],
+        "comeBack": [{"kind": "things", "namespace": "", "name": "3"}],
+        "change": [{"kind": "things", "namespace": "", "name": "4"}],
+    }
     assert key(lab, "/registry/things/late") == "{}"
     lab.run("restore", spec, taken["name"], "--auto-approve", *opens)
 
@@ -57,3 +68,24 @@ def test_a_cluster_that_lost_all_its_data_comes_back(lab: Lab) -> None:
     lab.run("restore", spec, "--auto-approve", *opens)
     assert key(lab, "/registry/things/1") == "{}"
     assert "matches the specification" in lab.run("plan", spec).out
+
+
+def test_a_restore_is_taken_back_and_nothing_has_happened(lab: Lab) -> None:
+    lab.up(3)
+    assert lab.etcdctl("put", "/registry/things/1", "{}").returncode == 0
+    spec = with_backups(lab.spec)
+    opens = ("--age-identity", lab.place.path / "identity")
+    lab.run("backup", "run", spec, *opens)
+    assert lab.etcdctl("put", "/registry/things/2", "{}").returncode == 0
+    failpoint = {"ETCDPLAN_TEST_BUILD": "1", "ETCDPLAN_FAILPOINT": "effect:5:after"}
+    died = lab.run("restore", spec, "--auto-approve", *opens, expect=None, env=failpoint)
+    assert died.code == -9, died
+    assert "is being restored" in " ".join(lab.run("plan", spec).out.split())
+    assert "is taken back" in " ".join(lab.run("restore", spec, "--abandon", "--plan").out.split())
+    failpoint["ETCDPLAN_FAILPOINT"] = "effect:4:after"
+    died = lab.run("restore", spec, "--abandon", "--auto-approve", expect=None, env=failpoint)
+    assert died.code == -9, died
+    lab.run("restore", spec, "--abandon", "--auto-approve")
+    assert key(lab, "/registry/things/2") == "{}"
+    assert "matches the specification" in lab.run("plan", spec).out
+    assert not list(lab.place.path.rglob("staged-by-etcdplan"))

@@ -108,8 +108,14 @@ class Runner:
     def __post_init__(self) -> None:
         self.name = f"runner{next(_ids)}"
         self.hosts = self.hosts or self.world.controller(self.name)
-        begun = any(b'"restore"' in (machine.record or b"") for machine in self.world.machines.values())
-        self.target = replace(target_of(self.spec), restore=None if begun else self.world.asked)
+        records = [machine.record or b"" for machine in self.world.machines.values()]
+        begun = any(b'"restore"' in record for record in records)
+        abandoned = any(b'"abandoned": true' in record for record in records)
+        self.target = replace(
+            target_of(self.spec),
+            restore=None if begun else self.world.asked,
+            abandon=self.world.abandons and not abandoned,
+        )
         self.world.rests_on = self.target.backup.max_age if self.target.backup else None
 
     def observe(self, timeout: float = PATIENCE) -> State:

@@ -73,6 +73,8 @@ class FakeWorld:
         """Hosts take changes back, as systemd hosts do. They do so when `fire_dead_men` says that time is up."""
         self.asked: Restore | None = None
         """The restore that whoever applies asks for, until a host knows of it."""
+        self.abandons = False
+        """Whoever applies wants a restore taken back, until a host knows of it."""
         self.replaced: set[int] = set()
         """The IDs of the clusters that a restore gives up."""
         self.backups: list[Backup] = []

@@ -20,6 +20,7 @@ from pathlib import Path
 import etcdplan.planner
 import etcdplan.steps
 from etcdplan.planner.policy import ABANDON, RESTORE, RULES, propose
+from etcdplan.planner.rules import backups
 from etcdplan.planner.unroll import unroll
 from etcdplan.steps.base import Step
 from tests.support.generators import pairs
@@ -67,6 +68,7 @@ def test_everything_is_reached() -> None:
             rule, _ = propose(pair.target, plan.steps[-1].after if plan.steps else plan.state)
             rules.update([rule.__name__] if rule else [])
     print(rules, kinds, codes, sep="\n")
-    assert {rule.__name__ for rule in (*RULES, *RESTORE, *ABANDON)} == set(rules)
+    lists = (*RULES, *RESTORE, *ABANDON, backups.before_destruction)
+    assert {rule.__name__ for rule in lists} == set(rules)
     assert step_kinds() == set(kinds)
     assert refusal_codes() - MISTAKES == set(codes)
