@@ -73,8 +73,8 @@ class RestoreSource(Protocol):
 class TakesBackups(Protocol):
     """Takes a backup as the spec's policy says, with the keys and programs of the runner."""
 
-    def take(self, state: State) -> None:
-        """Take one from a member that serves, and return when it counts; raise `StoppedError`."""
+    def take(self, state: State, verify: str) -> None:
+        """Take one from a member that serves, proven so far, and return when it counts; raise `StoppedError`."""
         ...
 
 
@@ -154,10 +154,10 @@ class Caller:
                 yield Call(
                     host, "write-record", "record", lambda port, claim: port.write_record(claim, noted)
                 )
-            case TakeBackup():
+            case TakeBackup(verified=verify):
                 member, taker = choose_member(state), self._taker()
                 where = host_of(member.peer_url)
-                yield Call(where, "take-backup", member.name, lambda _port, _claim: taker.take(state))
+                yield Call(where, "take-backup", member.name, lambda _port, _claim: taker.take(state, verify))
             case InstallProgram(host, version, path):
                 program = ProgramFiles(path, version, self._programs())
                 yield Call(

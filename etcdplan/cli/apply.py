@@ -56,7 +56,7 @@ def apply(
     SIGTERM stops it at once (130). Whatever is not approved changes nothing (64).
     """
     from etcdplan.cli.cluster import connect, load
-    from etcdplan.cli.resting import BackupTaker
+    from etcdplan.cli.resting import BackupTaker, prepare
     from etcdplan.cli.saved import plan_or_spec
     from etcdplan.cli.session import session_of, with_failpoints
 
@@ -85,8 +85,8 @@ def apply(
                 return 0
         if saved is not None and any(step.kind == "install-etcd" for step in saved.steps) and cluster.archive:
             cluster.archive.files()  # Before anything is changed.
-        if saved is not None and any(step.kind == "take-backup" for step in saved.steps):
-            BackupTaker(cluster, age_identity or [], etcd_dir, scratch).prepare()
+        if saved is not None:
+            prepare(BackupTaker(cluster, age_identity or [], etcd_dir, scratch), saved)
         color = colored(sys.stderr, no_color=no_color)
         with session_of(
             cluster, age_identity or [], color=color, etcd_dir=etcd_dir, scratch=scratch

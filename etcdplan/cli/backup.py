@@ -107,7 +107,7 @@ def run(
     if from_data is not None and without_quorum:
         raise UsageError("--from-data and --without-quorum are two ways.", hint="Give one of them.")
     cluster = load(spec)
-    taking = Taking.of(cluster, age_identity or [], etcd_dir, scratch, trial=trial)
+    taking = Taking.of(cluster, age_identity or [], etcd_dir, scratch, verify="restore" if trial else "")
     with connect(cluster, age_identity or []) as reached:
         state = reached.observe()
         if from_data is not None:

@@ -64,6 +64,7 @@ def restore(
     """
     from etcdplan.cli.backup import copies_of, needed, restore_source
     from etcdplan.cli.cluster import connect, load
+    from etcdplan.cli.resting import BackupTaker, prepare
     from etcdplan.cli.session import session_of, with_failpoints
     from etcdplan.render.backup import origin_lines
     from etcdplan.render.printable import printable
@@ -105,6 +106,7 @@ def restore(
                 else f"This takes the restore of cluster {target.cluster} back. "
             )
             ask(f"{what}Its name, to approve?", instead="Use --auto-approve.", answer=target.cluster)
+        prepare(BackupTaker(reached, identities, etcd_dir, scratch), document)
         color = colored(sys.stderr, no_color=no_color)
         session = stack.enter_context(
             session_of(reached, identities, color=color, etcd_dir=etcd_dir, scratch=scratch, backups=source)

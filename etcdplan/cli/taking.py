@@ -25,8 +25,8 @@ class Taking:
     identities: Sequence[Path]
     etcd_dir: Path | None
     scratch: Path | None
-    trial: bool = False
-    """Restore on trial, whatever the policy asks for."""
+    verify: str = ""
+    """How far to prove it, when not as the policy asks."""
 
     @classmethod
     def of(
@@ -36,7 +36,7 @@ class Taking:
         etcd_dir: Path | None,
         scratch: Path | None,
         *,
-        trial: bool = False,
+        verify: str = "",
     ) -> "Taking":
         """Read the signing key; raise `SpecError` when what it signs would not count."""
         from etcdplan.backup.signing import Signer
@@ -50,7 +50,7 @@ class Taking:
                 "Backups that the signing key signs would not count.",
                 hint="Add its public key to spec.backup.encryption.trustedKeys.",
             )
-        return cls(signer, identities, etcd_dir, scratch, trial)
+        return cls(signer, identities, etcd_dir, scratch, verify)
 
     def prepare(self, cluster: Cluster) -> None:
         """Raise `EtcdplanError` when the proof of a backup needs what is not here."""
@@ -125,8 +125,8 @@ class Taking:
 
     def _proof(self, reached: Cluster, version: str) -> "Proof":
         policy = backup.policy_of(reached.loaded)
-        if self.trial:
-            policy = policy.model_copy(update={"verify": "restore"})
+        if self.verify:
+            policy = policy.model_copy(update={"verify": self.verify})
         return backup.proof_for(policy, version, self.etcd_dir, self.scratch, self.identities)
 
     def _take(self, reached: LiveCluster, source: "Source", proof: "Proof", now: int) -> "Taken":

@@ -10,11 +10,11 @@ from typing import Final
 
 from etcdplan.diff.target import BackupTarget, Target
 from etcdplan.diff.view import View
-from etcdplan.model.backups import AHEAD, Store, Stores, newest_of, told
+from etcdplan.model.backups import AHEAD, Store, Stores, told
 from etcdplan.model.facts import Fact, unknown
 from etcdplan.model.state import State
 from etcdplan.planner.checks import Finding
-from etcdplan.planner.rules.backups import wanted_backup
+from etcdplan.planner.rules.backups import last_wanted, wanted_backup
 from etcdplan.planner.unroll import Plan
 from etcdplan.spec.retention import reasons_to_keep
 
@@ -130,17 +130,14 @@ def _surplus(policy: BackupTarget, store: Store, now: int) -> int:
 def cited(plan: Plan) -> Iterator[str]:
     """Say what backup a plan rests on that takes something away; nothing when it takes one first."""
     state, view = plan.state, View(plan.target, plan.state)
-    wanted = wanted_backup(view)
-    if wanted is None or not any(planned.step.destructive for planned in plan.steps):
+    wanted = wanted_backup(view) if view.restore is None else last_wanted(view)
+    destructive = any(planned.step.destructive for planned in plan.steps)
+    if wanted is None or not destructive or any(planned.step.kind == wanted.kind for planned in plan.steps):
         return
-    taken = next((n for n, planned in enumerate(plan.steps) if planned.step.kind == wanted.kind), None)
-    if taken is not None:
-        return
-    there = newest_of(
-        state.backups, wanted.destinations, view.cluster_id, restored=wanted.verify == "restore"
-    )
+    there = wanted.there(state)
     if there is None or wanted.effects(state):
-        yield "No backup is taken first: nobody serves who could give a snapshot, or a restore is under way."
+        what = "No backup" if view.restore is None else "No last backup of what is replaced"
+        yield f"{what} is taken first: nobody serves who could give a snapshot."
         return
     place, backup = there
     how = "restored on trial" if backup.verified == "restore" else "not restored on trial"

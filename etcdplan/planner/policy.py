@@ -76,7 +76,7 @@ RESTORE: tuple[Rule, ...] = (
     credentials.certificates,
     restoring.stage,
     restoring.stop_api_servers,
-    # Here a last backup of what still answers has its place: nobody writes any more, and nothing is stopped yet.
+    backups.last_backup,
     restoring.stop_members,
     restoring.swap,
     restoring.start,

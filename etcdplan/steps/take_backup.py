@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from etcdplan.model.backup_effects import TakeBackup as Take
-from etcdplan.model.backups import is_younger, newest_of
+from etcdplan.model.backups import Backup, is_younger, newest_of
 from etcdplan.model.effects import Effect
 from etcdplan.model.state import State
 from etcdplan.steps.base import Step
@@ -27,6 +27,8 @@ class TakeBackup(Step):
     destinations: tuple[str, ...]
     verify: str
     max_age: int
+    besides: str = ""
+    """The name of one that does not count."""
 
     @property
     def subject(self) -> str:
@@ -35,13 +37,19 @@ class TakeBackup(Step):
 
     def params(self) -> Mapping[str, Any]:
         """What counts."""
-        return {"verify": self.verify, "maxAge": self.max_age}
+        besides = {"besides": self.besides} if self.besides else {}
+        return {"verify": self.verify, "maxAge": self.max_age, **besides}
+
+    def there(self, state: State) -> tuple[str, Backup] | None:
+        """Return the newest that is verified as asked, whatever its age, and a destination that has it."""
+        restored = self.verify == "restore"
+        return newest_of(
+            state.backups, self.destinations, self.cluster_id, restored=restored, besides=self.besides
+        )
 
     def effects(self, state: State) -> tuple[Effect, ...]:
         """Take one unless there is one, at whichever destination."""
-        there = newest_of(
-            state.backups, self.destinations, self.cluster_id, restored=self.verify == "restore"
-        )
+        there = self.there(state)
         if there is not None and is_younger(there[1], self.max_age, state.now):
             return ()
         return (Take(self.cluster_id, self.destinations, self.verify),)
@@ -49,4 +57,4 @@ class TakeBackup(Step):
     def summary(self) -> str:
         """Say how far it is proven."""
         proven = "restored on trial" if self.verify == "restore" else "checked"
-        return f"take a backup, {proven} before it counts"
+        return f"take a {'last ' if self.besides else ''}backup, {proven} before it counts"

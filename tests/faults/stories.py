@@ -215,6 +215,7 @@ MORE: tuple[Story, ...] = (
     _from_archive(),
     _restore("restore", THREE_API, lambda world: None),
     _restore("restore-1", make_spec(1, api_servers=1), lambda world: None),
+    _restore("restore-backed", BACKED, lambda world: None),
     _restore("restore-disks-lost", THREE_API, _each(FakeWorld.lose_disk, *_hosts(1, 2, 3))),
     _restore("restore-host-gone", THREE_API, lambda world: world.power_cut("10.0.0.12"), gone=("10.0.0.12",)),
     _abandon("restore-abandoned", THREE_API),

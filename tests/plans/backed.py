@@ -4,10 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 from etcdplan.model.backups import Backup, Store
+from etcdplan.model.effects import WriteRecord
 from etcdplan.model.facts import Fact, known, unknown
 from etcdplan.model.state import State
-from tests.plans.clusters import api_servers, disk_gone, down, members, running, spec_of
+from tests.plans.clusters import api_servers, disk_gone, down, happened, members, running, spec_of
 from tests.plans.registry import STACKED, THREE, Case, case
+from tests.plans.restoring import _request as request
 
 HOUR = 3600
 HERE, THERE = "/mnt/backups/prod", "s3://backups/prod"
@@ -72,6 +74,19 @@ def backup_not_needed_for_cures() -> Case:
     spec = backed(STACKED)
     state = running(spec)
     return spec, down(with_stores(state, known(Store())), "10.0.0.2")
+
+
+@case
+def backup_before_a_restore() -> Case:
+    """A restore was begun while the cluster serves, and the snapshot that is restored is itself only minutes old."""
+    spec = backed(THREE)
+    state = running(spec)
+    asked = request()
+    young = Backup(asked.snapshot, asked.replaces, state.now - 120, 7_418_231, 1 << 26, "restore")
+    record = state.host("10.0.0.1").record.get()
+    assert record is not None
+    begun = happened(state, WriteRecord("10.0.0.1", replace(record, restore=asked)))
+    return spec, with_stores(begun, known(Store((young,), (young.time,))))
 
 
 @case

@@ -82,13 +82,13 @@ class FakeTaker:
 
     world: FakeWorld
 
-    def take(self, state: State) -> None:
+    def take(self, state: State, verify: str) -> None:
         """Take one from a member that serves."""
         member = choose_member(state)
         assert host_of(member.peer_url) in self.world.serving()
         [cluster] = [one for one in self.world.clusters if member.id in one.members]
         now = int(self.world.clock.now)
-        self.world.backups.append(Backup(f"test-{now}", cluster.id, now, 1, 1, "restore"))
+        self.world.backups.append(Backup(f"test-{now}", cluster.id, now, 1, 1, verify))
 
 
 _ids = count(1)

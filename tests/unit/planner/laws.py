@@ -14,6 +14,7 @@ from etcdplan.model.settle import settle
 from etcdplan.model.state import ETCD, Membership, State, steady
 from etcdplan.planner.document import to_document
 from etcdplan.planner.policy import propose
+from etcdplan.planner.rules.backups import LAST
 from etcdplan.planner.unroll import Plan, unroll
 from tests.support.generators import Pair, hide
 from tests.support.model_world import World, follow
@@ -122,9 +123,24 @@ def backed(case: Case) -> Iterator[str]:
     for planned in case.plan.steps:
         view, policy = View(case.target, planned.before), case.target.backup
         taken = planned.step.kind == "take-backup"
-        if policy is None or view.restore is not None:
+        if policy is None:
             if taken:
-                yield f"{planned.step.id} although no policy asks for it, or in a restore"
+                yield f"{planned.step.id} although no policy asks for it"
+            continue
+        if (restore := view.restore) is not None:
+            membership = planned.before.membership.value
+            if membership is None or membership.cluster_id != restore.replaces or not view.quorum.holds:
+                if taken:
+                    yield f"{planned.step.id} although nobody can give a snapshot"
+                continue
+            last = any(
+                one.name != restore.snapshot and one.cluster_id == restore.replaces
+                for fact in planned.before.backups.values()
+                for one in (fact.value.backups if fact.value else ())
+                if planned.before.now - one.time <= LAST
+            )
+            if planned.step.kind == "hold-unit" and planned.step.params()["unit"] == ETCD and not last:
+                yield f"{planned.step.id} without a last backup"
             continue
         times = [
             one.time
