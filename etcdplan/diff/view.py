@@ -347,7 +347,9 @@ class View:
     def api_server(self, server: ApiServerTarget) -> RunApiServer | None:
         """Return the step that gives an API server its flags, None when it must not run now."""
         settings = self.api_settings(server)
-        return None if settings is None else RunApiServer(server.name, server.host, settings)
+        if settings is None:
+            return None
+        return RunApiServer(server.name, server.host, settings, self.target.drain)
 
     def in_use(self, server: ApiServerTarget) -> Settings:
         """Return the flags that a running API server was started with; none when it does not run."""

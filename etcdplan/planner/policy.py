@@ -60,8 +60,8 @@ RULES: tuple[Rule, ...] = (
     joining.add_missing,
     api_servers.off_the_leaving,
     leaving.remove_leaving,
-    api_servers.final,
     api_servers.route_back,
+    api_servers.final,
     restoring.restart_units,
     settings.rolling_change,
 )

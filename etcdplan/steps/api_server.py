@@ -22,14 +22,18 @@ def same_flags(settings: Settings | None, wanted: Settings) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RunApiServer(Step):
-    """An API server runs with these `etcd-*` flags and is ready."""
+    """An API server runs with these `etcd-*` flags and is ready.
+
+    `drain` names the hook that routes its clients away before it is stopped, if there is one.
+    """
 
     kind = "run-apiserver"
-    deadline = 240
+    deadline = 400
 
     name: str
     host: str
     settings: Settings
+    drain: str = ""
 
     @property
     def subject(self) -> str:
@@ -37,21 +41,27 @@ class RunApiServer(Step):
         return f"apiserver/{self.name}"
 
     def params(self) -> Mapping[str, Any]:
-        """The flags."""
-        return {"host": self.host, "settings": dict(self.settings)}
+        """The flags, and who routes its clients away."""
+        drain = {"drain": self.drain} if self.drain else {}
+        return {"host": self.host, "settings": dict(self.settings), **drain}
 
     def effects(self, state: State) -> tuple[Effect, ...]:
-        """Write what differs, stop what runs otherwise, start what does not run."""
+        """Write what differs, stop what runs otherwise, start what does not run.
+
+        Clients are routed away before anything is written: the host arms its dead-man then, and a hook may take long.
+        """
         unit_name = api_server_unit(self.name)
         unit = state.host(self.host).unit(unit_name)
         process = unit.process.get()
+        ends = process is not None and (process.hung or not same_flags(process.settings, self.settings))
         left: list[Effect] = []
+        if ends and self.drain and not unit.drained:
+            left.append(RouteClients(self.host, unit_name, self.drain, away=True))
         if not same_flags(unit.settings.get(), self.settings):
             left.append(WriteSettings(self.host, unit_name, self.settings))
-        if process is not None and (process.hung or not same_flags(process.settings, self.settings)):
+        if ends:
             left.append(Stop(self.host, unit_name))
-            process = None
-        if process is None:
+        if ends or process is None:
             left.append(Start(self.host, unit_name))
         return tuple(left)
 
@@ -63,7 +73,8 @@ class RunApiServer(Step):
     def summary(self) -> str:
         """Name the instance and its endpoints."""
         hosts = (host_of(url) for url in self.settings.get("etcd-servers", "").split(","))
-        return f"run API server {self.name} on etcd at {', '.join(hosts)}"
+        drain = f"; before a stop clients are routed away ({self.drain})" if self.drain else ""
+        return f"run API server {self.name} on etcd at {', '.join(hosts)}{drain}"
 
 
 @dataclass(frozen=True, slots=True)

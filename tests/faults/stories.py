@@ -170,6 +170,12 @@ BACKED = make_spec(
         "maxAge": "2h",
     },
 )
+DRAINED_FLAGS = make_spec(
+    3,
+    api_servers=3,
+    connect="own",
+    apiServers={"drain": "balancer", "flags": {"etcd-compaction-interval": "6m"}},
+)
 MOVED_ONE = make_spec(hosts=_hosts(1, 4, 3))
 MOVED_ONE_API = make_spec(hosts=_hosts(1, 4, 3), api_servers=2)
 
@@ -209,6 +215,7 @@ MORE: tuple[Story, ...] = (
     _change("scale-5-3-api", FIVE_API, make_spec(3, api_servers=1)),
     _change("move-all", THREE_API, make_spec(hosts=_hosts(4, 5, 6), api_servers=2)),
     _change("move-one-own", OWN, make_spec(hosts=_hosts(1, 4, 3), api_servers=3, connect="own")),
+    _change("flags-drained", DRAINED, DRAINED_FLAGS),
     _change("rolling", THREE_API, make_spec(3, api_servers=2, etcd={"heartbeatInterval": "200ms"})),
     _repair("running-differs", THREE_API, _edit_running),
     _renewal(),

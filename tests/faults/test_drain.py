@@ -7,16 +7,19 @@ import pytest
 from etcdplan.apply.failpoints import KillAt
 from etcdplan.errors import StoppedError
 from tests.faults.attempts import Attempt, dies, finish
-from tests.faults.stories import by_name
+from tests.faults.stories import Story, by_name
 from tests.support.fake_world import FakeWorld
 
 STORY = by_name("replace-own-drained")
-INTENDED = [
-    ("balancer", "cp2", "drain"),
-    ("stop", "cp2"),
-    ("start", "cp2"),
-    ("balancer", "cp2", "undrain"),
-]
+RESTARTS = by_name("flags-drained")
+
+
+def turn(name: str) -> list[tuple[str, ...]]:
+    return [("balancer", name, "drain"), ("stop", name), ("start", name), ("balancer", name, "undrain")]
+
+
+INTENDED = turn("cp2")
+ALL_INTENDED = [*turn("cp1"), *turn("cp2"), *turn("cp3")]
 
 
 def calls(world: FakeWorld) -> Iterator[tuple[str, ...]]:
@@ -28,24 +31,28 @@ def calls(world: FakeWorld) -> Iterator[tuple[str, ...]]:
         last = call
 
 
-def boundaries() -> list[str]:
-    world, failpoint = STORY.build(), KillAt("")
+def boundaries(story: Story, intended: list[tuple[str, ...]]) -> list[str]:
+    world, failpoint = story.build(), KillAt("")
     world.hook_calls.clear()
-    Attempt(world, STORY.spec, failpoint=failpoint).apply()
-    assert world.hook_calls == INTENDED
+    Attempt(world, story.spec, failpoint=failpoint).apply()
+    assert world.hook_calls == intended
     return [name for name, label in failpoint.hits if "apiserver/cp2" in label]
 
 
-def test_a_run_that_dies_goes_on_routing() -> None:
-    points = boundaries()
+@pytest.mark.parametrize(
+    ("story", "intended"), [(STORY, INTENDED), (RESTARTS, ALL_INTENDED)], ids=["replaced", "flags"]
+)
+def test_a_run_that_dies_goes_on_routing(story: Story, intended: list[tuple[str, ...]]) -> None:
+    """Before a stop, be it one of a restart; back when it is ready, and before the next one's turn."""
+    points = boundaries(story, intended)
     assert len(points) >= 8
     for name in points:
-        world = STORY.build()
+        world = story.build()
         world.hook_calls.clear()
-        assert dies(Attempt(world, STORY.spec, failpoint=KillAt(name), machine="one"))
-        finish(world, Attempt(world, STORY.spec, machine="one"))
-        assert list(calls(world)) == INTENDED, name
-        assert not Attempt(world, STORY.spec).plan().steps
+        assert dies(Attempt(world, story.spec, failpoint=KillAt(name), machine="one"))
+        finish(world, Attempt(world, story.spec, machine="one"))
+        assert list(calls(world)) == intended, name
+        assert not Attempt(world, story.spec).plan().steps
 
 
 @pytest.mark.parametrize("action", ["drain", "undrain"])

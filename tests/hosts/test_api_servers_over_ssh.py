@@ -88,7 +88,7 @@ def test_a_leader_that_is_cut_off_is_replaced_beside_api_servers_that_know_all_m
         fleet.settled(3)
 
 
-def test_an_api_server_stops_with_its_member_after_its_clients_were_routed_away(tmp_path: Path) -> None:
+def test_an_api_server_is_stopped_after_its_clients_were_routed_away(tmp_path: Path) -> None:
     told = tmp_path / "told"
     hook = tmp_path / "balancer"
     own = {"cp1": "member1", "cp2": "member2"}
@@ -125,6 +125,13 @@ def test_an_api_server_stops_with_its_member_after_its_clients_were_routed_away(
         assert plane.members_of("cp2") == addresses(fleet, 2)
         assert wait_until(lambda: all(map(plane.ready, own)), timeout=30)
         assert all(plane.objects(name) >= before.acknowledged for name in own)
+        told.unlink()
+        changed = f"{extra}    flags: {{etcd-compaction-interval: 6m}}\n"
+        write_spec(fleet, plane, 1, 2, 3, extra=changed, **own)
+        fleet.apply()
+        assert told.read_text().splitlines() == [
+            f"--pool k8s {name} {action}" for name in own for action in ("drain", "undrain")
+        ]
         fleet.settled(3)
 
 

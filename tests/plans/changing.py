@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from etcdplan.model.effects import RouteClients
 from etcdplan.model.facts import known
 from tests.plans.clusters import (
     aged,
@@ -11,6 +12,7 @@ from tests.plans.clusters import (
     done,
     down,
     failing,
+    happened,
     hung,
     led_by,
     members,
@@ -111,6 +113,16 @@ def api_server_flags() -> Case:
     spec = spec_of(members(1, 2, 3), api_servers(3))
     spec["spec"]["apiServers"]["flags"] = {"etcd-compaction-interval": "5m"}
     return spec, running(THREE)
+
+
+@case
+def api_server_flags_own_mode_drained() -> Case:
+    """Clients are away before each restart, and back before the next; from the second they are already."""
+    spec = spec_of(members(1, 2, 3), api_servers(3), connect="own")
+    spec["spec"]["apiServers"]["drain"] = "balancer"
+    state = running(spec)
+    spec["spec"]["apiServers"]["flags"] = {"etcd-compaction-interval": "5m"}
+    return spec, happened(state, RouteClients("10.0.1.2", "apiserver/cp2", "balancer", away=True))
 
 
 @case

@@ -111,7 +111,8 @@ def final(view: View) -> Step | None:
     """Bring API servers to the spec's flags."""
     if not view.born:
         return None
-    for server in view.api_servers:
+    # The one whose clients are away already comes first: they are never away from two because of this.
+    for server in sorted(view.api_servers, key=lambda server: not view.routed_away(server)):
         step = view.api_server(server)
         if step is not None and step.effects(view.state):
             return _down(view) or step
@@ -123,6 +124,12 @@ def route_back(view: View) -> Step | None:
     for server in view.api_servers:
         if view.routed_away(server):
             process = view.state.host(server.host).unit(server.unit).process.get()
-            if process is not None and process.answering:
+            step = view.api_server(server)
+            if (
+                process is not None
+                and process.answering
+                and step is not None
+                and not step.effects(view.state)
+            ):
                 return RouteClientsBack(server.name, server.host, view.target.drain)
     return None

@@ -251,15 +251,7 @@ HARMLESS = {
         "add_missing",
         "off_the_leaving",
     ): "members that leave are no reason to re-point while somebody is to come",
-    (
-        "remove_leaving",
-        "final",
-    ): "with nobody to come, the endpoints without those that leave are the final ones",
-    (
-        "final",
-        "route_back",
-    ): "clients go back only to an API server that is ready, whatever is done to others",
-    ("route_back", "rolling_change"): "where clients are routed and how members run do not touch each other",
+    ("remove_leaving", "route_back"): "who leaves and where clients are routed do not touch each other",
 }
 """Neighbours that may be swapped, and why."""
 
