@@ -115,7 +115,7 @@ class SupervisedUnit:
         Takes the marks of a held and of a failed unit away. Raises `HostRefused` when it runs already or does not
         come about, `OSError` when a file cannot be written; then it does not run and the marks are as they were.
         """
-        if any(_is_program(process) for process in self._all()):
+        if self._programs():
             raise HostRefused(f"{self.name} below {self.root} runs already.")
         self._end_supervisors()
         if not os.access(argv[0], os.X_OK):
@@ -213,6 +213,15 @@ class SupervisedUnit:
         found = list(processes_with(UNIT_VARIABLE, lambda value: value == str(self.marker_prefix)))
         noted = self._noted()
         return [*found, noted] if noted is not None and noted not in found and noted.state() else found
+
+    def _programs(self) -> list[ProcessId]:
+        """Return what runs as the unit's program.
+
+        A fork of the supervisor bears the unit's name until it becomes one of its little helpers; then it has their
+        arguments, and no longer the name. So a second look, after the arguments were read, tells them apart.
+        """
+        found = [process for process in self._all() if _is_program(process)]
+        return [process for process in self._all() if process in found] if found else []
 
     def _end_supervisors(self) -> None:
         """End the supervisor, and a fork of it that has not become the program yet."""

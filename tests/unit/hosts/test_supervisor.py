@@ -147,6 +147,23 @@ def test_a_start_while_the_supervisor_waits_takes_its_place(unit: SupervisedUnit
     assert len([part for part in everything_of(unit) if part.argv()[3:4] == ["etcdplan-supervisor"]]) == 1
 
 
+def test_a_helper_of_the_supervisor_is_no_program(
+    unit: SupervisedUnit,
+    program: Program,
+    bystander: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Seen first as a fork of the supervisor, it is the `sleep` between two starts when its arguments are read."""
+    helper = identify(bystander.pid)
+    looks = iter([[helper]])
+    monkeypatch.setattr(
+        supervisor, "processes_with", lambda *asked: next(looks, None) or processes_with(*asked)
+    )
+    unit.start([program(FOREVER)])
+    assert running(unit) != helper
+    assert bystander.poll() is None
+
+
 def test_what_ends_well_is_not_started_again(unit: SupervisedUnit, program: Program) -> None:
     unit.start([program("exit 0")])
     eventually(lambda: not everything_of(unit))

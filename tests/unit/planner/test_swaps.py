@@ -252,6 +252,8 @@ HARMLESS = {
         "off_the_leaving",
     ): "members that leave are no reason to re-point while somebody is to come",
     ("remove_leaving", "route_back"): "who leaves and where clients are routed do not touch each other",
+    ("final", "restart_units"): "an API server's flags and what else remembers the cluster are not the same",
+    ("restart_units", "rolling_change"): "what remembers the cluster and how members run are not the same",
 }
 """Neighbours that may be swapped, and why."""
 
