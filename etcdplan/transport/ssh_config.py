@@ -168,6 +168,18 @@ class SshSettings:
         return path
 
 
+class _Config(paramiko.SSHConfig):  # type: ignore[misc]  # paramiko has no types
+    def _tokenize(self, config: object, target_hostname: object, key: object, value: str) -> str:
+        """Replace tokens; where there is none, do not ask the resolver for this machine's full name, as paramiko does.
+
+        It asks without a deadline, and for each host anew.
+        """
+        if "%" not in value:
+            return value
+        replaced: str = super()._tokenize(config, target_hostname, key, value)
+        return replaced
+
+
 def _paths(text: str) -> tuple[Path, ...]:
     if "%" in text or "${" in text:
         raise SshConfigError(f"The SSH configuration's path {text!r} has a token that is not supported.")
@@ -183,7 +195,8 @@ def _read(file: Path | None) -> paramiko.SSHConfig:
     given = file is not None
     lines = list(_lines(file or Path("~/.ssh/config").expanduser(), missing_ok=not given, depth=0))
     try:
-        return paramiko.SSHConfig.from_text("\n".join(lines))
+        config: paramiko.SSHConfig = _Config.from_text("\n".join(lines))
+        return config
     except (paramiko.ConfigParseError, paramiko.SSHException, ValueError) as error:
         raise SshConfigError(f"The SSH configuration cannot be read: {error}.") from error
 

@@ -1,6 +1,7 @@
 """The subset of ssh_config that is understood, and that nothing in it runs a command."""
 
 import getpass
+import socket
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,21 @@ def test_settings_come_from_the_runners_environment(tmp_path: Path) -> None:
     assert destination.known_hosts == (Path("/a"), Path("/b"))
     assert destination.known_hosts_needed
     assert destination.agent == Path("/d")
+
+
+def test_nobody_is_asked_for_this_machines_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may take the resolver many seconds, and nothing needs it but a token."""
+
+    def unexpected(*_: object) -> str:
+        raise AssertionError("the resolver is asked")
+
+    monkeypatch.setattr(socket, "getfqdn", unexpected)
+    monkeypatch.setattr(socket, "getaddrinfo", unexpected)
+    destination = read(tmp_path, "HostName 10.0.0.1\nIdentityFile ~/k\nProxyJump b\nUserKnownHostsFile /u\n")
+    assert destination.identity_files == (Path("~/k").expanduser(),)
+
+
+def test_tokens_of_an_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getfqdn", lambda: "runner")
+    destination = read(tmp_path, "HostName 10.0.0.1\nIdentityFile /keys/%h-%r\nUser ops\n")
+    assert destination.identity_files == (Path("/keys/10.0.0.1-ops"),)
