@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import etcdplan.cli.plain_pydantic  # noqa: F401 - no command imports pydantic before it
 from etcdplan import __version__
 from etcdplan.cli import (
     access,

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -9,8 +10,11 @@ from pydantic import TypeAdapter
 from etcdplan.model.restore import Restore
 from etcdplan.model.state import Member, Record
 
-_RESTORE = TypeAdapter(Restore)
-"""Made once: every look at a host during a restore needs it."""
+
+@cache
+def _restore() -> TypeAdapter[Restore]:
+    """Made once: every look at a host during a restore needs it."""
+    return TypeAdapter(Restore)
 
 
 def encode_record(record: Record, *, written: str) -> bytes:
@@ -61,7 +65,7 @@ def decode_record(content: bytes) -> tuple[Record, str]:
             int(body["cluster_id"]),
             tuple(body["hosts"]),
             members,
-            _RESTORE.validate_python(restore) if restore is not None else None,
+            _restore().validate_python(restore) if restore is not None else None,
             tuple(int(former) for former in body.get("former", ())),
             tuple(str(unit) for unit in body.get("restart", ())),
             tuple(str(host) for host in body.get("gone", ())),

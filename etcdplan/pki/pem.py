@@ -1,6 +1,7 @@
 """PEM in and out, with one plain error for what cannot be read."""
 
 import hashlib
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -26,10 +27,11 @@ def load_certificate(pem: bytes) -> x509.Certificate:
     return load_certificates(pem)[0]
 
 
-def load_certificates(pem: bytes) -> list[x509.Certificate]:
+@lru_cache(maxsize=64)
+def load_certificates(pem: bytes) -> tuple[x509.Certificate, ...]:
     """Load every certificate of a PEM bundle; at least one, each readable in full. Raises PkiError."""
     try:
-        certificates = x509.load_pem_x509_certificates(pem)
+        certificates = tuple(x509.load_pem_x509_certificates(pem))
         for certificate in certificates:  # these fields are parsed only when they are read
             _ = certificate.public_key(), certificate.extensions, certificate.subject, certificate.issuer
             _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc

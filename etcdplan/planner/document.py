@@ -34,7 +34,7 @@ class PlanFileError(EtcdplanError):
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class ClusterEntry(_Document):

@@ -11,12 +11,15 @@ FilePath = Annotated[str, Field(pattern=FILE)]
 
 
 class Model(BaseModel):
-    """Common settings: frozen, camelCase, no unknown keys."""
+    """Common settings: frozen, camelCase, no unknown keys. Built when first used, which is once, as a part of `Spec`.
+
+    What is written below a field describes it in the schema (`etcdplan.spec.schema`).
+    """
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
         alias_generator=to_camel,
         populate_by_name=True,
-        use_attribute_docstrings=True,
+        defer_build=True,
     )

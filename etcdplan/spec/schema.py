@@ -5,12 +5,16 @@
 It cannot say everything that loading checks: conflicts between parts, hosts, flags.
 """
 
+import ast
 import json
 import sys
+from inspect import cleandoc, getsource
+from itertools import pairwise
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from etcdplan.spec.base import Model
 from etcdplan.spec.models import Spec
 
 
@@ -30,7 +34,26 @@ class _Generator(GenerateJsonSchema):
 def spec_schema() -> dict[str, Any]:
     """JSON Schema, draft 2020-12, keys sorted."""
     schema = Spec.model_json_schema(by_alias=True, mode="validation", schema_generator=_Generator)
+    for model in Model.__subclasses__():
+        described = schema if model is Spec else schema["$defs"][model.__name__]
+        for field, text in _described(model).items():
+            described["properties"][model.model_fields[field].alias].setdefault("description", text)
     return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": "etcdplan cluster spec"}
+
+
+def _described(model: type[Model]) -> dict[str, str]:
+    """Return what is written below each field. pydantic would read it for every command; this one needs it."""
+    return {
+        field.target.id: cleandoc(text.value.value)
+        for definition in ast.parse(getsource(model)).body
+        if isinstance(definition, ast.ClassDef)
+        for field, text in pairwise(definition.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
 
 
 def render_schema() -> str:
