@@ -16,10 +16,7 @@ from etcdplan.apply.clock import Clock, stamp
 from etcdplan.apply.holder import Holder
 from etcdplan.errors import EtcdplanError, StoppedError
 from etcdplan.hosts.each import Each, in_turn
-from etcdplan.hosts.ports import HostOutcomeUnknown, HostRefused, HostUnreachable
-
-JOURNAL_DIR: Final = "journal"
-"""Where journals lie in a host's own directory."""
+from etcdplan.hosts.ports import JOURNAL_DIR, HostOutcomeUnknown, HostRefused, HostUnreachable
 
 _FIELDS: Final = ["seq", "time", "type", "body", "previous", "hash"]
 _FIRST: Final = "0" * 64

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Final, Literal
 
 from pydantic import TypeAdapter
@@ -10,7 +11,14 @@ from pydantic import TypeAdapter
 from etcdplan.apply.holder import Holder
 from etcdplan.errors import EtcdplanError, UnobservedError
 from etcdplan.hosts.each import Each
-from etcdplan.hosts.ports import LOCK_FILE, HostOutcomeUnknown, HostRefused, HostStore, HostUnreachable
+from etcdplan.hosts.ports import (
+    LOCK_FILE,
+    HostOutcomeUnknown,
+    HostRefused,
+    HostStore,
+    HostUnreachable,
+    StoreReader,
+)
 
 SILENT: Final = (HostUnreachable, HostRefused, HostOutcomeUnknown)
 """What a host raises that does not do what the lock needs."""
@@ -39,7 +47,9 @@ class LockRecord:
         return json.dumps(asdict(self)).encode() + b"\n"
 
 
-_RECORD: Final = TypeAdapter(LockRecord)
+@cache
+def _record() -> TypeAdapter[LockRecord]:
+    return TypeAdapter(LockRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +62,18 @@ class Answer:
         return self.record if self.record is not None and self.record.held else None
 
 
-def read_lock(store: HostStore) -> Answer | EtcdplanError:
+def read_lock(store: StoreReader) -> Answer | EtcdplanError:
     try:
         raw = store.read(LOCK_FILE)
     except SILENT as error:
         return error
     try:
-        return Answer(raw, None if raw is None else _RECORD.validate_json(raw, strict=True))
+        return Answer(raw, None if raw is None else _record().validate_json(raw, strict=True))
     except ValueError:
         return UnobservedError(f"{LOCK_FILE} is damaged or from a newer etcdplan")
 
 
-def seen_lock(store: HostStore) -> LockRecord | None:
+def seen_lock(store: StoreReader) -> LockRecord | None:
     """Return a host's lock, held or not; nothing for a host that has none, is silent, or whose file is damaged."""
     return answer.record if isinstance(answer := read_lock(store), Answer) else None
 

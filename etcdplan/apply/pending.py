@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from etcdplan.apply.holder import Holder, Life, life
 from etcdplan.apply.journal import JournalDamaged
 from etcdplan.apply.lock_file import seen_lock
 from etcdplan.apply.runs import RunView, latest_run
 from etcdplan.hosts.each import Each, in_turn
-from etcdplan.hosts.ports import Hosts, HostStore
+from etcdplan.hosts.ports import Hosts, StoreReader
 from etcdplan.model.state import State
 
 
@@ -35,10 +36,22 @@ class Pending:
         return any(held.life is not Life.DEAD for held in self.locks)
 
 
-def pending(hosts: Hosts, state: State, me: Holder, *, each: Each = in_turn) -> Pending:
-    """Read what the reachable hosts remember of applies; `me` is who looks. Changes nothing, and never waits."""
+def pending(
+    hosts: Hosts,
+    state: State,
+    me: Holder,
+    *,
+    each: Each = in_turn,
+    kept: Mapping[str, StoreReader] = MappingProxyType({}),
+) -> Pending:
+    """Read what the reachable hosts remember of applies; `me` is who looks. Changes nothing, and never waits.
+
+    `kept` is what a look at these hosts has read of it already.
+    """
     stores = {
-        host.address: hosts.host(host.address).store for host in state.hosts.values() if not host.unreachable
+        host.address: kept.get(host.address) or hosts.host(host.address).store
+        for host in state.hosts.values()
+        if not host.unreachable
     }
     locks = tuple(_held(stores, me, each))
     try:
@@ -48,7 +61,7 @@ def pending(hosts: Hosts, state: State, me: Holder, *, each: Each = in_turn) -> 
     return Pending(locks, None if run is None or run.ended else run)
 
 
-def _held(stores: Mapping[str, HostStore], me: Holder, each: Each) -> Iterator[Held]:
+def _held(stores: Mapping[str, StoreReader], me: Holder, each: Each) -> Iterator[Held]:
     found = [record for record in each(seen_lock, stores.values()) if record is not None and record.held]
     newest = {record.holder.id: record for record in sorted(found, key=lambda record: record.token)}
     for record in reversed(newest.values()):

@@ -3,20 +3,26 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import takewhile
 from typing import Final
 
 from pydantic import TypeAdapter
 
-from etcdplan.apply.journal import JOURNAL_DIR, JournalDamaged, Record, RunStart, read_journal
+from etcdplan.apply.journal import JournalDamaged, Record, RunStart, read_journal
 from etcdplan.hosts.each import Each, in_turn
-from etcdplan.hosts.ports import HostOutcomeUnknown, HostRefused, HostStore, HostUnreachable
+from etcdplan.hosts.ports import (
+    JOURNAL_DIR,
+    HostOutcomeUnknown,
+    HostRefused,
+    HostStore,
+    HostUnreachable,
+    StoreReader,
+)
 
 KEPT_RUNS: Final = 20
 _NAME: Final = re.compile(r"\d{8,}-[\w-]+\.jsonl")
 _SILENT: Final = (HostUnreachable, HostRefused, HostOutcomeUnknown)
-_START: Final = TypeAdapter(RunStart)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,7 @@ class RunView:
         return next((f"{r.body['reason']}" for r in self.records if r.type == "run-stopped"), None)
 
 
-def latest_run(stores: Mapping[str, HostStore], *, each: Each = in_turn) -> RunView | None:
+def latest_run(stores: Mapping[str, StoreReader], *, each: Each = in_turn) -> RunView | None:
     """Return the newest run that a reachable host remembers, from its longest valid copy.
 
     One of which no copy is valid is passed over when a majority of the hosts does not have it: nothing happens before a
@@ -111,12 +117,17 @@ def _parse(content: bytes) -> tuple[RunStart, tuple[Record, ...]] | None:
     try:
         if records[0].type != "run-started":
             raise ValueError(records[0].type)
-        return _START.validate_python(records[0].body), records
+        return _start().validate_python(records[0].body), records
     except ValueError as error:
         raise JournalDamaged("Line 1 of the journal is not the start of a run.") from error
 
 
-def _names(store: HostStore) -> tuple[str, ...] | None:
+@cache
+def _start() -> TypeAdapter[RunStart]:
+    return TypeAdapter(RunStart)
+
+
+def _names(store: StoreReader) -> tuple[str, ...] | None:
     """Return the names of the journals; None when the host does not say."""
     try:
         return tuple(name for name in store.names(JOURNAL_DIR) if _NAME.fullmatch(name))
@@ -124,7 +135,7 @@ def _names(store: HostStore) -> tuple[str, ...] | None:
         return None
 
 
-def _read(store: HostStore, name: str) -> bytes | None:
+def _read(store: StoreReader, name: str) -> bytes | None:
     try:
         return store.read(f"{JOURNAL_DIR}/{name}")
     except _SILENT:

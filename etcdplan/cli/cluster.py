@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etcdplan.apply.clock import Clock
+from etcdplan.apply.holder import Holder
 from etcdplan.cli.keys import CaSigner, operator_credentials
 from etcdplan.diff.target import Target, build_target
 from etcdplan.hosts.each import Each
-from etcdplan.hosts.ports import Hosts, LeafFile
+from etcdplan.hosts.ports import Hosts, LeafFile, StoreReader
 from etcdplan.model.state import Leaf, State
 from etcdplan.observe.collect import PATIENCE, Credentials, observe
 from etcdplan.planner.checks import Finding
 from etcdplan.spec.load import LoadedSpec, load_materials, load_spec, spec_digest
 
 if TYPE_CHECKING:
+    from etcdplan.apply.pending import Pending
     from etcdplan.backup.seen import Watch
     from etcdplan.hosts.data_copy import DataOnHost
     from etcdplan.hosts.etcd_archive import EtcdArchive
@@ -99,8 +101,17 @@ class LiveCluster(Cluster):
     data: "Callable[[str], DataOnHost]"
     """Gives what etcd has on the disk of the host with an address, for reading."""
 
-    def observe(self, timeout: float = PATIENCE, *, measure: bool = False) -> State:
-        """Look at everything once; a host may take `timeout` seconds. With `measure` for people, who read figures."""
+    def observe(
+        self,
+        timeout: float = PATIENCE,
+        *,
+        measure: bool = False,
+        kept: dict[str, StoreReader] | None = None,
+    ) -> State:
+        """Look at everything once; a host may take `timeout` seconds. With `measure` for people, who read figures.
+
+        `kept` is as for `etcdplan.observe.collect.observe`.
+        """
         now = int(self.clock.time())
         stores = self.backups.begin(timeout, glance=timeout < PATIENCE) if self.backups else dict
         state = observe(
@@ -112,6 +123,7 @@ class LiveCluster(Cluster):
             timeout=timeout,
             hints=self.hints,
             measure=measure,
+            kept=kept,
         )
         return replace(state, backups=stores())
 
@@ -123,6 +135,14 @@ class LiveCluster(Cluster):
         from etcdplan.cli.destinations import watch
 
         return watch(self.loaded, self.loaded.spec.spec.backup)
+
+    def look(self, command: str, *, measure: bool = False) -> "tuple[State, Pending]":
+        """Look at everything once, and at what applies have left there: one request a host, where that is possible."""
+        from etcdplan.apply.pending import pending
+
+        kept: dict[str, StoreReader] = {}
+        state = self.observe(measure=measure, kept=kept)
+        return state, pending(self.hosts, state, Holder.here(command), each=self.each, kept=kept)
 
     def notes(self, state: State) -> tuple[str, ...]:
         """Return what a reader of a plan should know of what is not planned."""

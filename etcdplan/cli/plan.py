@@ -37,8 +37,6 @@ def plan(
     age_identity: AgeIdentity = None,
 ) -> int:
     """Compare a spec with the live cluster, and show what would be done, step by step. Changes nothing."""
-    from etcdplan.apply.holder import Holder
-    from etcdplan.apply.pending import pending
     from etcdplan.cli.cluster import connect, load
     from etcdplan.cli.files import write_file
     from etcdplan.model.saved import load_state
@@ -59,8 +57,7 @@ def plan(
         state = load_state(live.read_bytes(), str(live))
     else:
         with connect(cluster, age_identity or []) as reached:
-            state = reached.observe(measure=True)
-            left = pending(reached.hosts, state, Holder.here("plan"), each=reached.each)
+            state, left = reached.look("plan", measure=True)
             notes = reached.notes(state)
         for line in (*notes, *pending_lines(left, shlex.quote(str(spec)))):
             progress(f"Note: {printable(line)}")

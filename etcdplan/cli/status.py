@@ -13,16 +13,13 @@ def status(
 
     Exits with 8 when a host is not reached or the members are unknown, with 2 when the quorum is lost, else with 0.
     """
-    from etcdplan.apply.holder import Holder
-    from etcdplan.apply.pending import pending
     from etcdplan.cli.cluster import connect, load
     from etcdplan.model.quorum import quorum
     from etcdplan.render.json import status_json
     from etcdplan.render.status import status_text
 
     with connect(load(spec), age_identity or []) as reached:
-        state = reached.observe()
-        left = pending(reached.hosts, state, Holder.here("status"), each=reached.each)
+        state, left = reached.look("status")
     if json:
         result(status_json(state, reached.target, left))
     else:

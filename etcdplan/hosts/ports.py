@@ -22,6 +22,9 @@ STATE_DIR = "/var/lib/etcdplan"
 LOCK_FILE = "lock.json"
 """In a `HostStore`: who may change the host (`apply.lock_file`)."""
 
+JOURNAL_DIR = "journal"
+"""In a `HostStore`: the journals of runs, each named `TOKEN-ID.jsonl` (`apply.journal`)."""
+
 HEARTBEAT_FILE = "dead-man/heartbeat"
 """In a `HostStore`: the run's token, a space, and what is new with every beat, for the dead-men of the host."""
 
@@ -94,6 +97,18 @@ class StagedFiles:
     peer_url: str
 
 
+class StoreReader(Protocol):
+    """etcdplan's own directory on a host, for reading; names are relative paths of plain words and slashes."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's content, None when there is none; raise `HostUnreachable`."""
+        ...
+
+    def names(self, directory: str) -> tuple[str, ...]:
+        """Return the names in a directory, sorted; empty when there is none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class HostReport:
     """What files and processes say. `record` is the raw content of the host's record, `trust` of its CA bundle.
@@ -116,6 +131,8 @@ class HostReport:
     """The path of the program that was asked for, when it is there with the checksum that it came with."""
     staged: Fact[Data] = ABSENT
     """What lies restored beside etcd's data."""
+    kept: StoreReader | None = None
+    """The host's own directory as it was then, if that was asked for and saves requests to the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +173,11 @@ class HostReader(Protocol):
         """The host's address, as the spec or the member list names it."""
         ...
 
-    def inspect(self, *, timeout: float) -> HostReport:
-        """Return what is on the host; raise `HostUnreachable`. Parts that cannot be read are unknown facts."""
+    def inspect(self, *, timeout: float, kept: bool = False) -> HostReport:
+        """Return what is on the host; raise `HostUnreachable`. Parts that cannot be read are unknown facts.
+
+        With `kept` what applies have left in the host's own directory may be read along with it.
+        """
         ...
 
     def ask_etcd(self, client_url: str, *, timeout: float) -> EtcdReport | None:
@@ -176,16 +196,8 @@ class HostReader(Protocol):
         ...
 
 
-class HostStore(Protocol):
-    """etcdplan's own directory on a host; names are relative paths of plain words and slashes."""
-
-    def read(self, name: str) -> bytes | None:
-        """Return a file's content, None when there is none; raise `HostUnreachable`."""
-        ...
-
-    def names(self, directory: str) -> tuple[str, ...]:
-        """Return the names in a directory, sorted; empty when there is none."""
-        ...
+class HostStore(StoreReader, Protocol):
+    """etcdplan's own directory on a host."""
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file atomically (0600, synced); raise `HostRefused` or `HostUnreachable`."""

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from etcdplan.diff.target import Target
 from etcdplan.hosts.each import Each, in_turn
-from etcdplan.hosts.ports import EtcdReport, HostReport, Hosts, HostUnreachable, LeafFile
+from etcdplan.hosts.ports import EtcdReport, HostReport, Hosts, HostUnreachable, LeafFile, StoreReader
 from etcdplan.model.facts import ABSENT, Fact, known, unknown
 from etcdplan.model.machine import Figures
 from etcdplan.model.state import Host, Leaf, Membership, Process, Record, State, Unit, host_of
@@ -60,19 +60,21 @@ def observe(
     timeout: float = PATIENCE,
     hints: Collection[str] = (),
     measure: bool = False,
+    kept: dict[str, StoreReader] | None = None,
 ) -> State:
     """Look at every host that the spec names, that a member lives on, or that a host remembers.
 
     `hints` are hosts that may once have been the cluster's; they count only if they remember that.
 
-    With `measure` the etcds are asked for what they have measured, too.
+    With `measure` the etcds are asked for what they have measured, too. `kept` gets what was read along of the hosts'
+    own directories.
 
     `now` is unix seconds, `timeout` seconds a host; a look shorter than `PATIENCE` takes nobody for hung. Never raises
     for what is on hosts: what cannot be read is an unknown fact.
     """
 
     def look(address: str) -> _Seen:
-        return _look(target, hosts, address, timeout, measure=measure)
+        return _look(target, hosts, address, timeout, measure=measure, kept=kept is not None)
 
     seen: dict[str, _Seen] = {}
     named = target.hosts()
@@ -93,6 +95,8 @@ def observe(
     # and would be taken for a member that lost it.
     doubtful = list(_started_without_data(seen.values()))
     seen.update(zip(doubtful, each(look, doubtful), strict=True))
+    if kept is not None:
+        kept |= {one.address: one.report.kept for one in seen.values() if one.report and one.report.kept}
     last_seen = _newest(seen.values())
     answers = {address: one.etcd for address, one in seen.items() if one.etcd is not None}
     membership, leader = compose(
@@ -111,10 +115,10 @@ def observe(
     )
 
 
-def _look(target: Target, hosts: Hosts, address: str, timeout: float, *, measure: bool) -> _Seen:
+def _look(target: Target, hosts: Hosts, address: str, timeout: float, *, measure: bool, kept: bool) -> _Seen:
     host = hosts.host(address)
     try:
-        report = host.inspect(timeout=timeout)
+        report = host.inspect(timeout=timeout, kept=kept)
     except HostUnreachable as error:
         return _Seen(address, None, error.message, None, unknown(f"host/{address}/record", error.message))
     process = report.etcd.process

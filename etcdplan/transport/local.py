@@ -91,8 +91,11 @@ class LocalHost:
         """The host's address."""
         return self.store.address
 
-    def inspect(self, *, timeout: float) -> HostReport:
-        """Return what is on the host. `answering` of an etcd is not told by files and processes."""
+    def inspect(self, *, timeout: float, kept: bool = False) -> HostReport:
+        """Return what is on the host. `answering` of an etcd is not told by files and processes.
+
+        Nothing is `kept`: the host's own directory is as near later on.
+        """
         deadline = time.monotonic() + timeout
         root = self.store.root
         etcd, pki = UnitFiles(root, ETCD), root / PKI.lstrip("/")

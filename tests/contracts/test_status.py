@@ -6,13 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from etcdplan.apply.pending import Pending
 from etcdplan.cli import cluster
 from etcdplan.cli.app import run
-from etcdplan.hosts.each import in_turn
 from etcdplan.model.state import State
 from tests.plans import clusters
 from tests.plans.clusters import api_servers, members, running, spec_of, target_of
-from tests.unit.apply.memory_store import MemoryStore
 
 SPEC = spec_of(members(1, 2, 3), api_servers(1))
 RUNNING = running(SPEC)
@@ -42,11 +41,9 @@ RUNNING = running(SPEC)
 def test_exit_code(
     state: State, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hosts = SimpleNamespace(host=lambda address: SimpleNamespace(store=MemoryStore(address)))
-
     @contextmanager
     def connect(*_: object) -> Iterator[object]:
-        yield SimpleNamespace(target=target_of(SPEC), hosts=hosts, each=in_turn, observe=lambda: state)
+        yield SimpleNamespace(target=target_of(SPEC), look=lambda _: (state, Pending()))
 
     monkeypatch.setattr(cluster, "load", lambda _: None)
     monkeypatch.setattr(cluster, "connect", connect)

@@ -17,10 +17,9 @@ from etcdplan.apply.failpoints import (
     NoFailpoint,
 )
 from etcdplan.apply.holder import Holder
-from etcdplan.apply.journal import JOURNAL_DIR
 from etcdplan.apply.session import Session
 from etcdplan.errors import StaleError
-from etcdplan.hosts.ports import HostStore, ManagedHost
+from etcdplan.hosts.ports import JOURNAL_DIR, HostStore, ManagedHost
 from etcdplan.model.state import State
 from tests.support.clock import VirtualClock
 from tests.support.fake_runs import FakeTaker, Runner, RunnerDisk

@@ -65,7 +65,7 @@ class FakeHost:
             raise HostUnreachable(f"{self.address} does not answer.")
         return machine
 
-    def inspect(self, *, timeout: float) -> HostReport:
+    def inspect(self, *, timeout: float, kept: bool = False) -> HostReport:
         """Say what is on the disk and what runs."""
         machine = self.machine
         hidden = machine.hidden

@@ -8,7 +8,8 @@ from etcdplan.hosts.remote.effects import RemoteEffects
 from etcdplan.hosts.remote.inspect import inspect
 from etcdplan.hosts.remote.layout import Layout
 from etcdplan.hosts.remote.report import report
-from etcdplan.hosts.remote.store import RemoteStore
+from etcdplan.hosts.remote.store import RemoteStore, SeenStore
+from etcdplan.hosts.remote.view import View
 from etcdplan.hosts.shell import Shell
 from etcdplan.model.facts import Fact, known
 from etcdplan.model.machine import Figures
@@ -37,11 +38,14 @@ class RemoteHost:
         """What can be changed."""
         return RemoteEffects(self.shell, self.access, self.layout)
 
-    def inspect(self, *, timeout: float) -> HostReport:
+    def inspect(self, *, timeout: float, kept: bool = False) -> HostReport:
         """Return what is on the host. `answering` of an etcd is not told by files and processes."""
-        found, ahead = inspect(
-            self.shell, self.layout, lambda view: report(self.address, self.layout, view), timeout=timeout
-        )
+
+        def conclude(view: View) -> HostReport:
+            found = report(self.address, self.layout, view)
+            return replace(found, kept=SeenStore(view.kept, self.store)) if kept else found
+
+        found, ahead = inspect(self.shell, self.layout, conclude, timeout=timeout, kept=kept)
         clock = known(ahead, seen=self.address)
         return replace(found, machine=replace(found.machine, clock_ahead=clock))
 

@@ -17,15 +17,18 @@ _LOOKS = 4
 
 
 def inspect(
-    shell: Shell, layout: Layout, conclude: Callable[[View], T], *, timeout: float
+    shell: Shell, layout: Layout, conclude: Callable[[View], T], *, timeout: float, kept: bool = False
 ) -> tuple[T, float]:
     """Return what `conclude` makes of the host, and by how many seconds at least its clock is ahead (negative: behind).
+
+    With `kept` etcdplan's own directory is read along.
 
     Looks again as long as `conclude` raises `NotLookedAt`. Raises `HostUnreachable`.
     """
     deadline = time.monotonic() + timeout
     named = [f"={unit}" for unit in layout.api_servers.values() if unit]
     more = [f"@{layout.source}"] if layout.source else []
+    more += ["."] if kept else []
     for _ in range(_LOOKS):
         before, left = time.time(), deadline - time.monotonic()
         # /readyz waits up to 2 s for etcd; a look that is soon repeated shall not take the host for silent by that.

@@ -1,10 +1,10 @@
-# inspect ETCD-UNIT SECONDS DIRECTORY-OR-+FILE-OR-=UNIT-OR-@PROGRAM...: everything that is to be known of the host, at
+# inspect ETCD-UNIT SECONDS DIRECTORY-OR-+FILE-OR-=UNIT-OR-@PROGRAM-OR-DOT...: everything that is to be known of the host, at
 # once; nothing is changed. An API server may take so many seconds to say whether it is ready. Files are named as on the
 # host. Of secrets nothing is printed: of a private key only its public half.
 
 etcd_unit=$1 patience=$2
 shift 2
-directories= more= servers= program=
+directories= more= servers= program= kept=
 pki=$root/etc/etcdplan/pki
 newline='
 '
@@ -13,6 +13,7 @@ for argument in "$@"; do
     +*) more=$more$newline${argument#+} ;;
     =*) servers=$servers$newline${argument#=} ;;
     @*) program=$root${argument#@} ;;
+    .) kept=y ;;
     *) directories=$directories$newline$argument ;;
     esac
 done
@@ -22,12 +23,22 @@ trouble() {
     printf '%s' "$1"
 }
 
+# rooted FILE...: as $rooted, one a line, where they are. Here and below a variable and not an output, where it can be: each
+# process that a look begins costs the host more than what it does.
+rooted() {
+    rooted=
+    for file in "$@"; do
+        rooted=$rooted$newline$root$file
+    done
+}
+
 # files FILE...: size, time of change, mode, owner and content of those that are there; what is large is not read.
 files() {
     say asked
     printf '%s\n' "$@"
-    # shellcheck disable=SC2046 # one file a line
-    listed=$(IFS=$newline && set -f && stat -L -c '%s %Y %a %u:%g %F:%n' -- $(printf "$root%s\n" "$@") 2>&1)
+    rooted "$@"
+    # shellcheck disable=SC2086 # one file a line
+    listed=$(IFS=$newline && set -f && exec stat -L -c '%s %Y %a %u:%g %F:%n' -- $rooted 2>&1)
     while IFS= read -r line; do
         name=${line#*:*:}
         case $line in
@@ -47,16 +58,18 @@ $listed
 END
 }
 
-# existing GLOB-RESULT...: those that are there, without the root, one a line.
+# existing GLOB-RESULT...: add those that are there to $units, without the root and each once, one a line.
 existing() {
     for found in "$@"; do
         if [ -e "$found" ]; then
-            printf '%s\n' "${found#"$root"}"
+            found=${found#"$root"}
+            case $newline$units$newline in *"$newline$found$newline"*) ;; *) units=$units$newline$found ;; esac
         fi
     done
 }
 
 unit_files() {
+    units=
     for place in etc run usr/local/lib usr/lib lib; do
         system=$root/$place/systemd/system
         # Where /lib is /usr/lib everything would be there twice.
@@ -71,10 +84,10 @@ unit_files() {
             case $server in *@*) template=${server%%@*}@.service ;; esac
             existing "$system/$server" "$system/$server.d"/*.conf "$system/$template" "$system/$template.d"/*.conf
         done
-    done | sort -u
+    done
 }
 
-# process UNIT PID
+# process UNIT PID, with spaces between fields.
 process() {
     if ! read -r stat 2>/dev/null <"$root/proc/$2/stat"; then
         say "gone $1"
@@ -187,20 +200,25 @@ volume() {
     printf '%s' "$spins"
 }
 
-# named FILE...: the paths that units, environment files and etcd's configuration name, each behind a letter for what
+# named FILE..., in a process of its own: the paths that units, environment files and etcd's configuration name, each behind a letter for what
 # it is; more than are needed do no harm.
 named() {
     value="[=: ][\"' ]*-\{0,1\}\(/[^\"' \\\\]*\).*"
-    (IFS=$newline && set -f && sed -n -e "h; s:.*EnvironmentFile$value:E \1:p" \
+    rooted "$@"
+    IFS=$newline
+    set -f
+    # shellcheck disable=SC2086 # one file a line
+    exec sed -n -e "h; s:.*EnvironmentFile$value:E \1:p" \
         -e "g; s:.*\(config-file\|ETCD_CONFIG_FILE\)$value:C \2:p" \
         -e "g; s:.*\(data-dir\|ETCD_DATA_DIR\)$value:D \2:p" \
-        -e "g; s:.*\(wal-dir\|ETCD_WAL_DIR\)$value:W \2:p" -- $(printf "$root%s\n" "$@") 2>/dev/null)
+        -e "g; s:.*\(wal-dir\|ETCD_WAL_DIR\)$value:W \2:p" -- $rooted 2>/dev/null
 }
 
-# only LETTER: of what is named.
+# only LETTER: as $chosen, of what is named.
 only() {
+    chosen=
     for entry in $paths; do
-        case $entry in "$1 "*) printf '%s\n' "${entry#??}" ;; esac
+        case $entry in "$1 "*) chosen=$chosen$newline${entry#??} ;; esac
     done
 }
 
@@ -217,10 +235,10 @@ memory=
 read -r rest memory rest </proc/meminfo
 say "machine ${memory:-0} $(nproc 2>/dev/null)"
 say listening
-grep -h ':0000 0A ' "$root/proc/net/tcp" "$root/proc/net/tcp6" 2>/dev/null | head -n 1000
+grep -h -m 1000 ':0000 0A ' "$root/proc/net/tcp" "$root/proc/net/tcp6" 2>/dev/null
 
 IFS=$newline
-units=$(unit_files)
+unit_files
 services=$etcd_unit$servers
 for unit in $units; do
     case ${unit##*/} in
@@ -245,7 +263,8 @@ paths= environments= configs=
 if [ -n "$units" ]; then
     paths=$(named $units)
 fi
-for path in $(only E); do
+only E
+for path in $chosen; do
     for unit in $services; do
         full=${unit%.service} name=$path
         case $path in *%[pN]*) name=${path%%\%[pN]*}$full${path#*\%[pN]} ;; esac
@@ -258,21 +277,25 @@ done
 if [ -n "$environments" ]; then
     paths=$paths$newline$(named $environments)
 fi
-configs=$(only C)
+only C
+configs=$chosen
 if [ -n "$configs" ]; then
     paths=$paths$newline$(named $configs)
 fi
 # shellcheck disable=SC2086 # one file a line
 files $units $environments $configs $more "/etc/systemd/system/$etcd_unit" /etc/etcdplan/pki/ca.crt /var/lib/etcdplan/record.json
 
-unit= pid=0
+unit= pid=0 told=
 while IFS= read -r line; do
     case $line in
     Id=*) unit=${line#*=} ;;
     MainPID=*) pid=${line#*=} ;;
     '')
         if [ "$pid" != 0 ]; then
-            (unset IFS && process "$unit" "$pid")
+            told=$told$newline$pid
+            IFS=' '
+            process "$unit" "$pid"
+            IFS=$newline
         fi
         unit= pid=0
         ;;
@@ -327,9 +350,10 @@ for leaf in "$pki"/*/; do
 done
 cd /
 
-logs=$(only W)
-seen=
-for directory in $directories $(only D) $logs; do
+only W
+logs=$chosen seen=
+only D
+for directory in $directories $chosen $logs; do
     case $newline$seen$newline in *"$newline$directory$newline"*) continue ;; esac
     seen=$seen$newline$directory
     data "$directory"
@@ -343,16 +367,41 @@ for log in $logs; do
 done
 
 # Programs that no unit has started.
-for stat in "$root"/proc/[0-9]*/stat; do
-    read -r line 2>/dev/null <"$stat" || continue
-    case $line in *' (etcd) '* | *' (kube-apiserver) '*)
-        name=${line#*(} pid=${line%% *}
-        # shellcheck disable=SC2086 # fields
-        start=$(unset IFS && set -f && set -- ${line##*")"} && echo "${20}")
-        say "program $pid $start ${name%%)*}"
-        say "cmdline $pid"
-        cat "$root/proc/$pid/cmdline"
-        ;;
-    esac
+strays=$(exec grep -hs '^[0-9]* (etcd) ' "$root"/proc/[0-9]*/stat)
+for line in $strays; do
+    pid=${line%% *}
+    case $newline$told$newline in *"$newline$pid$newline"*) continue ;; esac
+    IFS=' '
+    # shellcheck disable=SC2086 # fields
+    set -- ${line##*")"}
+    IFS=$newline
+    say "program $pid ${20-0} etcd"
+    say "cmdline $pid"
+    cat "$root/proc/$pid/cmdline"
 done
+# kept FILE...: of etcdplan's own directory; one byte more than is taken shows that there is more.
+kept() {
+    for name in "$@"; do
+        if [ -e "$state/$name" ] || [ -L "$state/$name" ]; then
+            say "kept $name"
+            head -c 1048577 "$state/$name" 2>/dev/null || say "kept-in-part $name"
+        else
+            say "kept-nothing $name"
+        fi
+    done
+}
+
+# Who holds the lock, which runs there were, and the newest one: what a plan tells of applies.
+if [ -n "$kept" ]; then
+    kept lock.json
+    if list=$(ls "$state/journal/" 2>/dev/null); then
+        say "kept-names journal"
+        printf %s "$list"
+        if [ -n "$list" ]; then
+            kept "journal/${list##*"$newline"}"
+        fi
+    elif ! [ -e "$state/journal" ] && ! [ -L "$state/journal" ]; then
+        say 'kept-nothing journal'
+    fi
+fi
 answer looked

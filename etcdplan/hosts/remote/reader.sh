@@ -56,6 +56,10 @@ inspect)
         word=$1 path=${1#[+@]} left=$((left - 1))
         shift
         case $word in
+        .)
+            set -- "$@" "$word"
+            continue
+            ;;
         =*)
             a_unit "${word#=}"
             set -- "$@" "$word"

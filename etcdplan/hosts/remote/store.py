@@ -5,6 +5,7 @@ controller that is frozen would hold it for ever. What the lock needs, comparing
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from etcdplan.hosts.ports import STORE_NAME, HostRefused, HostUnreachable
@@ -75,6 +76,27 @@ class RemoteStore:
         if not STORE_NAME.fullmatch(name):
             raise HostRefused(f"{name!r} is not a name in the directory of host {self.shell.address}.")
         return name
+
+
+@dataclass(frozen=True, slots=True)
+class SeenStore:
+    """Implements `StoreReader`: what a look at a host has read there already; what it has not, is read now.
+
+    `seen` has contents, names in directories, and None for what was not there.
+    """
+
+    seen: Mapping[str, bytes | tuple[str, ...] | None]
+    store: RemoteStore
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's content, None when there is none."""
+        content = self.seen.get(name, ())
+        return self.store.read(name) if isinstance(content, tuple) else content
+
+    def names(self, directory: str) -> tuple[str, ...]:
+        """Return the names in a directory, sorted; half-written files are left out."""
+        names = self.seen.get(directory, b"")
+        return self.store.names(directory) if isinstance(names, bytes) else names or ()
 
 
 def busy(address: str) -> HostRefused:

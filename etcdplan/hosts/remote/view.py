@@ -14,6 +14,10 @@ _TICKS = 100
 """Ticks of process times in a second; Linux shows them in this unit on every machine that etcd runs on."""
 
 
+LONGEST_KEPT = 1 << 20
+"""Bytes of a file in etcdplan's own directory that a look brings; a longer one is asked for by itself."""
+
+
 class NotLookedAt(Exception):
     """A file or directory is needed that nobody asked for; `argument` asks for it. Without one: look once more."""
 
@@ -67,6 +71,8 @@ class View:
     armed: set[str] = field(default_factory=set)
     fired: dict[str, str] = field(default_factory=dict)
     """What became of the dead-man of a unit, by unit."""
+    kept: dict[str, bytes | tuple[str, ...] | None] = field(default_factory=dict)
+    """Of etcdplan's own directory, by name there: contents, the names in directories, None for what is not there."""
     leafs: dict[str, tuple[bytes | None, bytes]] = field(default_factory=dict)
     """Certificate and public half of the key, by leaf; either is empty when it cannot be read."""
     names: dict[str, list[str] | None] = field(default_factory=dict)
@@ -165,6 +171,15 @@ def parse(answer: Answer) -> View:
                 view.leafs[rest] = content, b""
             case "no-certificate":
                 view.leafs[rest] = None, b""
+            case "kept-nothing":
+                view.kept[rest] = None
+            case "kept-names":
+                view.kept[rest] = tuple(sorted(n for n in content.decode(errors="replace").split("\n") if n))
+            case "kept":
+                if len(content) <= LONGEST_KEPT:
+                    view.kept[rest] = content
+            case "kept-in-part":
+                view.kept.pop(rest, None)
             case "ready":
                 ready[rest] = readable(content)
             case "names":

@@ -25,7 +25,7 @@ class StartingHost:
     def host(self, _address: str) -> "StartingHost":
         return self
 
-    def inspect(self, *, timeout: float) -> HostReport:
+    def inspect(self, *, timeout: float, kept: bool = False) -> HostReport:
         self.looks += 1
         process = Process(MEMBER.settings, answering=False)
         data = known(DATA) if self.writes and self.looks > 1 else ABSENT
