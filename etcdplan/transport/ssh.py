@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
@@ -17,6 +18,8 @@ from etcdplan.transport.ssh_connection import Connection, left
 from etcdplan.transport.ssh_forward import Forward
 
 _MAX_HOPS = 8
+_SECOND_CHANCE = 0.5
+"""Seconds that who needs a connection waits for a host that was silent before to answer at all."""
 
 
 class SshHosts:
@@ -81,9 +84,29 @@ class SshHosts:
             raise SshConfigError(
                 f"ProxyJump goes in a circle, or over too many hosts, for {on_the_way[0].name}."
             )
-        asked = time.monotonic()
         with self._lock:
             link = self._links.setdefault(destination, _Link())
+        if (silence := link.silence) is None:
+            return self._connected(link, destination, deadline, on_the_way)
+
+        def again() -> Connection:
+            limit = time.monotonic() + destination.connect_timeout
+            return self._connected(link, destination, limit, on_the_way)
+
+        # It is tried all the same, with all the time that there is, but nobody waits for that unless the host answers.
+        attempt = link.attempt(again)
+        if not link.answered.wait(min(left(deadline), _SECOND_CHANCE)):
+            raise silence
+        return attempt.result(left(deadline))
+
+    def _connected(
+        self,
+        link: "_Link",
+        destination: Destination,
+        deadline: float,
+        on_the_way: tuple[Destination, ...],
+    ) -> Connection:
+        asked = time.monotonic()
         with link.locked(deadline):
             if self._closed:
                 raise HostUnreachable(
@@ -96,13 +119,17 @@ class SshHosts:
             link.close()
             link.failure, began = None, time.monotonic()
             limit = min(deadline, began + destination.connect_timeout)
+            link.answered.clear()
             try:
-                link.connection = Connection(destination, limit, self._way(destination, limit, on_the_way))
+                way = self._way(destination, limit, on_the_way)
+                link.connection = Connection(destination, limit, way, answered=link.answered.set)
             except HostUnreachable as error:
                 # Those who waited meanwhile need not wait again, unless this one was only in a hurry.
                 if limit - began >= destination.dial_timeout:
                     link.failure, link.failed = error, time.monotonic()
+                    link.silence = None if link.answered.is_set() else error
                 raise
+            link.silence = None
             if self._closed:  # meanwhile
                 link.close()
             return link.connection
@@ -183,13 +210,30 @@ class SshShell:
 
 
 class _Link:
-    """The connection to one destination, and who may make it."""
+    """The connection to one destination, and who may make it.
+
+    `silence` is why it was given up, while the last one who had the time to wait for an answer got none; then attempts
+    go on in a thread of their own. `answered` is set when the host answers to the attempt under way, or that has ended.
+    """
 
     def __init__(self) -> None:
         self.connection: Connection | None = None
         self.failure: HostUnreachable | None = None
         self.failed = 0.0
+        self.silence: HostUnreachable | None = None
+        self.answered = threading.Event()
         self._lock = threading.Lock()
+        self._starts = threading.Lock()
+        self._attempt: Future[Connection] | None = None
+
+    def attempt(self, connect: Callable[[], Connection]) -> "Future[Connection]":
+        """Return the attempt that is under way beside those who need the connection; begin one if there is none."""
+        with self._starts:
+            if self._attempt is None or self._attempt.done():
+                self.answered.clear()
+                self._attempt = _beside(connect)
+                self._attempt.add_done_callback(lambda _: self.answered.set())
+            return self._attempt
 
     @contextmanager
     def locked(self, deadline: float) -> Iterator[None]:
@@ -205,3 +249,16 @@ class _Link:
         """End the connection if there is one."""
         if self.connection:
             self.connection.close()
+
+
+def _beside(connect: Callable[[], Connection]) -> "Future[Connection]":
+    future: Future[Connection] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(connect())
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it raises it
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="second chance", daemon=True).start()
+    return future

@@ -87,9 +87,17 @@ class Connection:
     """A connection to `destination`, authenticated; raises `HostUnreachable` while it is opened."""
 
     def __init__(
-        self, destination: Destination, deadline: float, through: "Connection | None" = None
+        self,
+        destination: Destination,
+        deadline: float,
+        through: "Connection | None" = None,
+        *,
+        answered: Callable[[], object] = bool,
     ) -> None:
-        """Connect, through another connection when one is given. No credential is sent to a host that is not known."""
+        """Connect, through another connection when one is given. No credential is sent to a host that is not known.
+
+        `answered` is called as soon as the host does, before anything of SSH.
+        """
         self.destination = destination
         self.sessions = Sessions()
         self._at_end: list[Callable[[], None]] = []
@@ -103,6 +111,7 @@ class Connection:
             )
         else:
             self._socket = _dial(destination, dialled)
+        answered()
         try:
             self._transport = _Transport(self._socket, packetizer_class=_BoundedPacketizer)
             with self.watched(deadline):

@@ -21,10 +21,13 @@ pytestmark = [pytest.mark.bed, pytest.mark.timeout(60)]
 
 
 @contextmanager
-def fake(serve: Callable[[socket.socket, threading.Event], None]) -> Iterator[tuple[str, int]]:
+def fake(
+    serve: Callable[[socket.socket, threading.Event], None], where: tuple[str, int] | None = None
+) -> Iterator[tuple[str, int]]:
     """Listen, and give each connection to `serve`, which ends when the event is set."""
     done, listener = threading.Event(), socket.socket()
-    listener.bind(free_address())
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(where or free_address())
     listener.listen()
 
     def accept() -> None:
@@ -95,22 +98,63 @@ def test_a_server_that_takes_its_time(
         assert 1.9 < unreachable(tmp_path, where, timeout=2, match="in time") < 3
 
 
-def test_packets_that_are_dropped(tmp_path: Path) -> None:
-    address, port = free_address()
+@contextmanager
+def dropping(where: tuple[str, int]) -> Iterator[None]:
+    """Let the kernel drop what wants to connect there."""
     with socket.socket() as listener:
-        listener.bind((address, port))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
         listener.listen(0)
         waiting = [socket.socket() for _ in range(4)]
-        for one in waiting:  # with the queue full the kernel drops what else wants to connect
+        for one in waiting:  # the queue is full then
             one.setblocking(False)
-            one.connect_ex((address, port))
-        assert (
-            0.9
-            < unreachable(tmp_path, (address, port), timeout=1, match="cannot be connected to.*in time")
-            < 2
-        )
+            one.connect_ex(where)
+        yield
         for one in waiting:
             one.close()
+
+
+def test_packets_that_are_dropped(tmp_path: Path) -> None:
+    with dropping(where := free_address()):
+        assert 0.9 < unreachable(tmp_path, where, timeout=1, match="cannot be connected to.*in time") < 2
+
+
+def seconds_silent(hosts: SshHosts, *, timeout: float) -> float:
+    """Return how long it takes to find that the host is not reached."""
+    start = time.monotonic()
+    with pytest.raises(HostUnreachable, match="in time"):
+        hosts.shell("h").run("true", timeout=timeout)
+    return time.monotonic() - start
+
+
+def test_who_was_silent_delays_nobody_a_second_time_and_is_seen_when_it_is_back(tmp_path: Path) -> None:
+    server, runner = Sshd(tmp_path / "sshd"), Runner(tmp_path / "runner")
+    where = (server.address, server.port)
+    runner.host("h", server, more=" ConnectTimeout 2\n")
+    runner.trust(server.known())
+    with SshHosts(runner.settings()) as hosts:
+        with dropping(where):
+            # A short look gives nobody up.
+            assert seconds_silent(hosts, timeout=1) > 0.9
+            assert seconds_silent(hosts, timeout=5) > 1.9
+            for _ in range(6):
+                assert seconds_silent(hosts, timeout=5) < 1.5
+        # One that answers has all the time again.
+        with fake(_silent, where):
+            deadline = time.monotonic() + 10
+            while seconds_silent(hosts, timeout=1.8) < 1.7:
+                assert time.monotonic() < deadline
+        try:
+            server.start()
+            deadline = time.monotonic() + 20
+            while True:
+                try:
+                    assert hosts.shell("h").run("echo fine", timeout=5).stdout == b"fine\n"
+                    break
+                except HostUnreachable:
+                    assert time.monotonic() < deadline
+        finally:
+            server.stop()
 
 
 def test_the_time_to_connect_is_bounded_by_itself(tmp_path: Path) -> None:
