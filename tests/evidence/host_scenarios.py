@@ -1,15 +1,14 @@
 """Changes of clusters on systemd hosts with three real kube-apiservers: what writers of both notice.
 
-python -m tests.evidence.host_scenarios [--versions 3.6.16,…] [--out FILE]
+python -m tests.evidence.host_scenarios [--versions 3.6.16,…] [--only flag,follower,…] [--out FILE]
 """
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,22 +17,25 @@ from etcdplan.hosts.processes import wait_until
 from etcdplan.lab.writers import TlsFiles, Writers
 from tests.evidence.api_clients import Clients
 from tests.evidence.bench import header, write
+from tests.evidence.trace import Trace
 from tests.support.fleet import Fleet
 from tests.support.kubernetes import DROP_IN, ENVIRONMENT, UNIT, ControlPlane
 
 WHAT = """\
-Five members (Debian's 3.4.23: three) and three kube-apiservers 1.34 on systemd hosts of the test bed, over SSH. During
-every change 20 writers put keys into etcd over all client endpoints (a deadline of 0.5 s a request), and a client of
-each API server creates ConfigMaps. *Gap*: the longest interval in which no writer got an acknowledgement, *etcd*: of
-the 20, *API*: of the three. *Failed*: requests to an API server that failed though it was ready before, then and
-after; those while one restarts or is stopped are not counted. *Lost*: acknowledged keys and objects that are not there
-afterwards. Where a member fails first, the writers begin when the others serve again: what etcd and kube-apiserver do
-by themselves is not counted. Wanted: gap of etcd 0.5 s where the member did not lead and in rolling changes, none
-failed with `connect: all`, none lost, and afterwards a plan without changes."""
+Five members (3.4.23: of Debian's package) and three kube-apiservers 1.34 on systemd hosts of the test bed, over SSH.
+During every change 20 writers put keys into etcd over all client endpoints (a deadline of 0.5 s a request), and a
+client of each API server creates ConfigMaps. *Gap*: the longest interval in which no writer got an acknowledgement,
+*etcd*: of the 20, *API*: of the three. *Failed*: requests to an API server that failed though it was ready before,
+then and after; those while one restarts or is stopped are not counted. *Lost*: acknowledged keys and objects that are
+not there afterwards. Where a member fails first, the writers begin when the others serve again: what etcd and
+kube-apiserver do by themselves is not counted. Wanted: gap of etcd 0.5 s where the member did not lead and in rolling
+changes, none failed with `connect: all`, none lost, and afterwards a plan without changes."""
 DEBIAN = "3.4.23"
 SERVERS = ("cp1", "cp2", "cp3")
 FORMS = (UNIT, DROP_IN, ENVIRONMENT)
 _PATIENCE = 900
+_LONG = 0.35
+"""Seconds of a gap from which on it is told what apply did then."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,12 @@ class Place:
     members: list[int]
     source: str = ""
     """What the spec says of an archive; without it etcd is there."""
+    spares: list[int] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
     own: dict[str, str] = field(default_factory=dict)
     told: list[Row] = field(default_factory=list)
     tell: Callable[[Row], None] = lambda _: None
+    trace: Trace = field(default_factory=Trace)
 
     @property
     def hooked(self) -> Path:
@@ -95,11 +99,7 @@ class Place:
         self.spec()
         began = time.monotonic()
         process = self.fleet.start("apply", self.fleet.spec, "--auto-approve")
-        try:
-            out, err = process.communicate(timeout=_PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
+        out, err = self.trace.read(process, patience=_PATIENCE)
         assert process.returncode == 0, f"exit code {process.returncode}: {out[-2000:]} {err[-3000:]}"
         return time.monotonic() - began
 
@@ -120,7 +120,25 @@ class Place:
         source = "archive" if self.source else "Debian's package"
         return f"bootstrap of {len(self.members)} ({source}) + {len(SERVERS)}"
 
-    def change(self, name: str, edit: Callable[[], None]) -> None:
+    def to(self, *members: int) -> None:
+        """Let the spec have these members."""
+        self.members[:] = members
+
+    def follower(self) -> int:
+        """Return a member that does not lead."""
+        leads = self.leader()
+        return next(number for number in self.members if number != leads)
+
+    def lose_leader(self) -> None:
+        """Cut the leader's host off, and let the spec have a host that nobody has had a member on in its place."""
+        lost, spare = self.leader(), self.spares.pop(0)
+        self.cut_off(lost)
+        self.members[self.members.index(lost)] = spare
+        for name, member in self.own.items():
+            if member == f"member{lost}":
+                self.own[name] = f"member{spare}"
+
+    def change(self, name: str, edit: Callable[[], object]) -> None:
         """Edit, apply, and note what the writers noticed."""
         pki = self.fleet.directory / "pki"
         tls = TlsFiles(pki / "etcd-ca.crt", pki / "operator.crt", pki / "operator.key")
@@ -128,14 +146,19 @@ class Place:
         edit()
         writers = Writers(before, tls=tls)
         clients = Clients(self.plane, f"run{len(self.told)}")
-        with clients.writing(), writers:
+        self.trace = Trace()
+        with clients.writing(), writers, self.trace.watching(lambda: writers.report().longest_gap, _LONG):
             _pass(3)
             seconds = self.apply()
             _pass(3)
         report = writers.report()
         beyond = clients.beyond()
+        moments = [at for at, text in self.trace.lines if text.startswith("---")][-1:]
         for failure in beyond:
             print(f"  {failure}", flush=True)
+            moments.append(failure.ended)
+        for moment in moments:
+            print("\n".join(self.trace.around(moment)), flush=True)
         lost = writers.lost(self.urls()) + clients.lost()
         requests = len(clients.acknowledged) + len(clients.failures)
         self._note(
@@ -193,61 +216,74 @@ def _pass(seconds: float) -> None:
     wait_until(lambda: time.monotonic() >= due, timeout=seconds + 60)
 
 
-def debian(place: Place) -> None:
-    """What is shown with the packaged etcd."""
-    place.found()
+def change_flag(place: Place) -> None:
+    """Roll a flag through all members."""
     place.change("a flag, rolling", lambda: place.settings.update(quotaBackend="3GiB"))
 
 
-def all_of_it(place: Place) -> None:
-    """What is shown with every other version; hosts 1 to 5 are for members."""
-    place.found()
-    place.change("a flag, rolling", lambda: place.settings.update(quotaBackend="3GiB"))
+def replace_follower(place: Place) -> None:
+    """Give a member that does not lead an empty disk."""
+    place.change("replace a follower, disk lost", lambda: place.fail_disk(place.follower()))
 
-    def follower() -> int:
-        leads = place.leader()
-        return next(number for number in place.members if number != leads)
 
-    place.change("replace a follower, disk lost", lambda: place.fail_disk(follower()))
+def scale(place: Place) -> None:
+    """Go from five members to three and back."""
+    five = tuple(place.members)
+    place.change("scale 5 → 3", lambda: place.to(*five[:3]))
+    place.change("scale 3 → 5", lambda: place.to(*five))
 
-    def now(*members: int) -> Callable[[], None]:
-        return lambda: place.members.__setitem__(slice(None), members)
 
-    place.change("scale 5 → 3", now(1, 2, 3))
-    place.change("scale 3 → 5", now(1, 2, 3, 4, 5))
-    now(1, 2, 3)()
-    place.apply()
+def replace_leader(place: Place) -> None:
+    """Cut the leader of three members off."""
+    place.change("replace the leader, host cut off", place.lose_leader)
 
-    def lose_leader(spare: int) -> None:
-        lost = place.leader()
-        place.cut_off(lost)
-        place.members[place.members.index(lost)] = spare
-        for name, member in place.own.items():
-            if member == f"member{lost}":
-                place.own[name] = f"member{spare}"
 
-    place.change("replace the leader, host cut off", lambda: lose_leader(4))
+def own_members(place: Place) -> None:
+    """Give each API server a member of its own, lose a member's disk and the leader, and go back."""
     place.define_hook()
     bound = {name: f"member{n}" for name, n in zip(SERVERS, place.members, strict=True)}
     place.change("to `connect: own`", lambda: place.own.update(bound))
-    place.change("own: replace a follower, disk lost", lambda: place.fail_disk(follower()))
+    place.change("own: replace a follower, disk lost", lambda: place.fail_disk(place.follower()))
     assert len(place.hooked.read_text().splitlines()) == 2, place.hooked.read_text()
-    place.change("own: replace the leader, host cut off", lambda: lose_leader(5))
+    place.change("own: replace the leader, host cut off", place.lose_leader)
     assert len(place.hooked.read_text().splitlines()) == 4, place.hooked.read_text()
     place.change("to `connect: all`", place.own.clear)
 
 
+OF_FIVE: dict[str, Callable[[Place], None]] = {
+    "flag": change_flag,
+    "follower": replace_follower,
+    "scale": scale,
+}
+OF_THREE: dict[str, Callable[[Place], None]] = {"leader": replace_leader, "own": own_members}
+ALL = (*OF_FIVE, *OF_THREE)
+
+
+def go_through(place: Place, chosen: Collection[str]) -> None:
+    """Found five members, and do what is chosen: first what is shown with all of them, then with three."""
+    place.found()
+    for name, show in OF_FIVE.items():
+        if name in chosen:
+            show(place)
+    if not OF_THREE.keys() & set(chosen):
+        return
+    place.spares = place.members[3:]
+    place.to(*place.members[:3])
+    place.apply()
+    for name, show in OF_THREE.items():
+        if name in chosen:
+            show(place)
+
+
 @contextmanager
 def place_for(version: str, directory: Path) -> Iterator[Place]:
-    """Start the hosts for a version of etcd."""
+    """Start the hosts for a version of etcd: three bare ones for API servers, and five for members."""
     packaged = version == DEBIAN
-    bare = 3 if packaged else 8
-    with Fleet.up(directory, bare, etcd=False, debian=3 if packaged else 0) as fleet:
-        first = 1 if packaged else 6
-        places = {name: (fleet.host(first + n), FORMS[n]) for n, name in enumerate(SERVERS)}
+    with Fleet.up(directory, 3 if packaged else 8, etcd=False, debian=5 if packaged else 0) as fleet:
+        places = {name: (fleet.host(1 + n), FORMS[n]) for n, name in enumerate(SERVERS)}
         plane = ControlPlane(directory, places)
-        members = [4, 5, 6] if packaged else [1, 2, 3, 4, 5]
-        yield Place(fleet, plane, version, members, "" if packaged else fleet.archive(version))
+        source = "" if packaged else fleet.archive(version)
+        yield Place(fleet, plane, version, [4, 5, 6, 7, 8], source)
 
 
 def table(rows: list[Row], failures: list[str]) -> str:
@@ -264,10 +300,11 @@ def main() -> None:
     """Go through all changes with one version after the other."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--versions", default="3.5.35,3.6.16,3.7.3,3.4.23")
+    parser.add_argument("--only", default=",".join(ALL), help=f"of {', '.join(ALL)}; the bootstrap always")
     parser.add_argument("--out", type=Path, default=Path("docs/evidence/host-scenarios.md"))
     given = parser.parse_args()
     heading = header(
-        "Changes on hosts", f"python -m tests.evidence.host_scenarios --versions {given.versions}", WHAT
+        "Changes on hosts", f"python -m tests.evidence.host_scenarios {' '.join(sys.argv[1:])}", WHAT
     )
     rows: list[Row] = []
     failures: list[str] = []
@@ -280,7 +317,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name, place_for(version, Path(name)) as place:
             place.tell = tell
             try:
-                (debian if version == DEBIAN else all_of_it)(place)
+                go_through(place, given.only.split(","))
             except Exception as error:  # noqa: BLE001 - it is told in the table
                 failures.append(f"- {version}: {type(error).__name__}: {error}")
                 print(failures[-1], place.fleet.logs()[-4000:], flush=True)
