@@ -1,7 +1,7 @@
 """The bed: hosts on one network, and the keys by which a strict SSH client reaches them."""
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +10,6 @@ from typing import Self
 from tests.bed import claims
 from tests.bed.command import BedError, require, run
 from tests.bed.host import Host
-from tests.bed.network import Network
 from tests.bed.root_file_system import root_file_system
 
 DEPLOY = "deploy"
@@ -26,10 +25,12 @@ class Bed:
     of beds beside each other. Raises `BedError` where this machine cannot run it: it never skips.
     """
 
-    def __init__(self, bare: int = 0, debian: int = 0) -> None:
+    def __init__(self, bare: int = 0, debian: int = 0, *, over: Sequence[Path] = ()) -> None:
+        """`over` are layers that lie over those of every host."""
         if not 0 < bare + debian <= claims.MOST_HOSTS:
             raise BedError(f"A bed has 1 to {claims.MOST_HOSTS} hosts, not {bare + debian}.")
         self._kinds = [True] * bare + [False] * debian
+        self._over = tuple(over)
         self.hosts: tuple[Host, ...] = ()
 
     def __enter__(self) -> Self:
@@ -96,8 +97,7 @@ class Bed:
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bed", "-f", self.identity)
         authorized = self.identity.with_suffix(".pub").read_text()
         self.hosts = tuple(
-            _host(number, self._network, self._directory, layers, bare)
-            for number, bare in enumerate(self._kinds, start=1)
+            self._host(number, layers, bare) for number, bare in enumerate(self._kinds, start=1)
         )
         names = "".join(f"{host.address} {host.name}\n" for host in self.hosts)
 
@@ -107,6 +107,10 @@ class Bed:
 
         self._each(start)
         self.known_hosts.write_text("".join(f"{host.address} {host.host_key}\n" for host in self.hosts))
+
+    def _host(self, number: int, layers: Path, bare: bool) -> Host:
+        lower = [*self._over, *([layers / "bare"] if bare else []), layers / "debian"]
+        return Host(number, self._network, self._directory / f"h{number}", lower)
 
     def _remove(self) -> None:
         try:
@@ -118,8 +122,3 @@ class Bed:
     def _each(self, do: Callable[[Host], None]) -> None:
         with ThreadPoolExecutor(claims.MOST_HOSTS) as pool:
             list(pool.map(do, self.hosts))
-
-
-def _host(number: int, network: Network, directory: Path, layers: Path, bare: bool) -> Host:
-    lower = [layers / "bare", layers / "debian"] if bare else [layers / "debian"]
-    return Host(number, network, directory / f"h{number}", lower)

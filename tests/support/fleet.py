@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -47,10 +47,20 @@ class Fleet:
     @classmethod
     @contextmanager
     def up(
-        cls, directory: Path, hosts: int, *, version: str = VERSION, etcd: bool = True, debian: int = 0
+        cls,
+        directory: Path,
+        hosts: int,
+        *,
+        version: str = VERSION,
+        etcd: bool = True,
+        debian: int = 0,
+        over: Sequence[Path] = (),
     ) -> Iterator[Self]:
-        """Start hosts, those with Debian's package last, and make a CA; without `etcd` bare ones have nothing of it."""
-        with Bed(bare=hosts, debian=debian) as bed:
+        """Start hosts, those with Debian's package last, and make a CA; without `etcd` bare ones have nothing of it.
+
+        `over` are layers over all of them.
+        """
+        with Bed(bare=hosts, debian=debian, over=over) as bed:
             for host in bed.hosts[:hosts] if etcd else ():
                 host.put("/usr/local/bin/etcd", etcd_binaries(version) / "etcd", 0o755)
                 # As a package manager does it: a power cut soon after would leave an empty program.
