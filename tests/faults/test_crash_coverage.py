@@ -14,7 +14,7 @@ from tests.faults.attempts import Attempt, dies, finish
 from tests.faults.boundaries import reference
 from tests.faults.outcome import dump, summary
 from tests.faults.shape import matches
-from tests.faults.stories import CORE, MORE, Story
+from tests.faults.stories import APART, CORE, MORE, Story
 
 EVERY_DISK = {"bootstrap-3", "replace-disk", "scale-1-3"}
 """Stories in which each line of the journal is torn on each disk; in the others on one, another for every line."""
@@ -83,7 +83,7 @@ def crash(story: Story, place: int) -> None:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("story", [*CORE, *MORE], ids=str)
+@pytest.mark.parametrize("story", [*CORE, *MORE, *APART], ids=str)
 def test_a_run_killed_anywhere_is_resumed_to_the_same_end(story: Story, part: int) -> None:
     """Each point is a run of its own in a new world."""
     for place in [*points(story)][part::PARTS]:
@@ -93,7 +93,7 @@ def test_a_run_killed_anywhere_is_resumed_to_the_same_end(story: Story, part: in
 def test_every_boundary_is_hit_in_every_phase() -> None:
     """The registry is complete: every effect has both phases, every line of the journal is torn, and they are many."""
     total = 0
-    for story in (*CORE, *MORE):
+    for story in (*CORE, *MORE, *APART):
         wanted = reference(story)
         chosen = [wanted.hits[place] for place in points(story)]
         effects = [name for name, _ in wanted.hits if not _is_torn(name)]

@@ -72,6 +72,7 @@ def test_all_data_is_gone_and_comes_back(tmp_path: Path) -> None:
         restoring.write("before")
         name = restoring.backup()
         restoring.write("after")
+        seen = plane.request("cp1", "GET", OBJECTS)[1]["metadata"]["resourceVersion"]
         for number in (1, 2, 3):
             fleet.host(number).exec("systemctl", "kill", "--signal=KILL", "etcd")
             fleet.host(number).exec("systemctl", "stop", "etcd")
@@ -82,6 +83,10 @@ def test_all_data_is_gone_and_comes_back(tmp_path: Path) -> None:
         assert wait_until(lambda: all(map(plane.ready, FORMS)), timeout=60)
         for server in FORMS:
             assert plane.objects(server) == {"before"}
+            # Who watches on from before is told to list anew, and does not wait for what never comes.
+            watch = f"{OBJECTS}?watch=1&timeoutSeconds=20&resourceVersion={seen}"
+            status, event = plane.request(server, "GET", watch, timeout=30)
+            assert (status == 410) or event["object"]["code"] == 410, (status, event)
         restoring.write("then")
         fleet.settled(3)
         assert restoring.pid(1, "kube-scheduler") not in (scheduler, "0")

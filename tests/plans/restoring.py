@@ -67,6 +67,12 @@ def restore_without_a_host_that_is_gone() -> Case:
 
 
 @case
+def refused_host_silent_in_a_restore() -> Case:
+    """The host of an API server does not answer when a restore has begun, and nobody has said that it is gone."""
+    return THREE, silent(_restoring(running(THREE), effects=1), "10.0.1.3")
+
+
+@case
 def restore_abandoned() -> Case:
     """A restore is taken back when two members' data lie staged; one host knows that already."""
     state = _restoring(running(THREE), effects=6 + 2)
