@@ -59,6 +59,14 @@ def no_database(address: str) -> HostRefused:
     return HostRefused(f"Host {address} has no database of an etcd.", hint="Name a host that has data.")
 
 
+def changed(address: str) -> HostRefused:
+    """Return what to raise when the data are not what they were when the copy began."""
+    return HostRefused(
+        f"The data of etcd on host {address} changed while they were copied.",
+        hint="Keep etcd from running there, and copy them again.",
+    )
+
+
 def is_data_file(name: str) -> bool:
     """Whether it is a file of etcd's in one of its directories, whole and still of use."""
     return _FILE.fullmatch(name) is not None and (
@@ -106,7 +114,11 @@ class LocalData:
                     {f"wal/{path.name}": path for path in self._log.iterdir()} if self._log.is_dir() else {}
                 )
                 found = {name: path for name, path in sorted(paths.items()) if is_data_file(path.name)}
-            yield _LocalFiles(self, found)
+            files = _LocalFiles(self, found)
+            before = files.stamps()
+            yield files
+            if files.stamps() != before:
+                raise changed(self.address)
         finally:
             os.close(database)
 
@@ -132,6 +144,12 @@ class _LocalFiles:
     def files(self) -> Mapping[str, int]:
         with self.place._reading():
             return {name: path.lstat().st_size for name, path in self.paths.items()}
+
+    def stamps(self) -> dict[str, tuple[int, int, int]]:
+        """Return what would show that a file was changed or is another one."""
+        with self.place._reading():
+            stats = {name: path.lstat() for name, path in self.paths.items()}
+        return {name: (one.st_size, one.st_ino, one.st_mtime_ns) for name, one in stats.items()}
 
     def read(self, name: str, offset: int) -> bytes:
         with self.place._reading():

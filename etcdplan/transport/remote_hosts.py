@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from etcdplan.errors import EtcdplanError
-from etcdplan.hosts.data_copy import LocalData
-from etcdplan.hosts.ports import EtcdReport, HostRefused
+from etcdplan.hosts.ports import EtcdReport
+from etcdplan.hosts.remote.data import RemoteData
 from etcdplan.hosts.remote.host import RemoteHost
 from etcdplan.hosts.remote.layout import Layout
 from etcdplan.model.facts import Fact, unknown
@@ -147,9 +147,9 @@ class RemoteHosts:
         access = ReadDirectly(self._clients, tunnelled) if self._clients else tunnelled
         return RemoteHost(self._ssh.shell(address), access, self._layout(address))
 
-    def data(self, address: str) -> LocalData:
+    def data(self, address: str) -> RemoteData:
         """Return what etcd has on a host's disk, for reading."""
-        raise HostRefused(f"The data of etcd on {address} can be read in labs only so far.")
+        return RemoteData(self._ssh.shell(address), self._layout(address))
 
     def close(self) -> None:
         """End all connections."""
