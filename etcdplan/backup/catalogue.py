@@ -5,7 +5,16 @@ from dataclasses import dataclass
 
 from etcdplan.backup.destination import Destination
 from etcdplan.backup.errors import BackupError, DestinationError
-from etcdplan.backup.manifest import MANIFEST, MAX_SIZE, SIGNATURE, SNAPSHOT, Manifest, decode, time_of
+from etcdplan.backup.manifest import (
+    INCLUDE,
+    MANIFEST,
+    MAX_SIZE,
+    SIGNATURE,
+    SNAPSHOT,
+    Manifest,
+    decode,
+    time_of,
+)
 from etcdplan.backup.signing import PublicKey
 
 _SIGNATURE_SIZE = 64
@@ -60,5 +69,5 @@ def read_manifest(destination: Destination, name: str, trusted: Sequence[PublicK
 
 def forget(destination: Destination, name: str) -> None:
     """Remove a backup, its manifest first: whatever is left after an end in between does not count."""
-    for kind in (MANIFEST, SIGNATURE, SNAPSHOT):
+    for kind in (MANIFEST, SIGNATURE, INCLUDE, SNAPSHOT):
         destination.delete(name + kind)

@@ -10,7 +10,7 @@ from typing import Final
 
 from etcdplan.backup.destination import Destination, Readable, Upload
 from etcdplan.backup.errors import DestinationError
-from etcdplan.backup.manifest import MANIFEST, SIGNATURE, SNAPSHOT, time_of
+from etcdplan.backup.manifest import INCLUDE, MANIFEST, SIGNATURE, SNAPSHOT, time_of
 from etcdplan.hosts.files import sync_directory
 
 _DEAD: Final = 86_400
@@ -90,7 +90,7 @@ class Directory(Destination):
 def _unfinished(name: str) -> bool:
     return name.startswith(".") and any(
         name.endswith(f"{kind}.part") and time_of(name[1:].removesuffix(f"{kind}.part")) is not None
-        for kind in (SNAPSHOT, SIGNATURE, MANIFEST)
+        for kind in (SNAPSHOT, INCLUDE, SIGNATURE, MANIFEST)
     )
 
 

@@ -7,6 +7,7 @@ from etcdplan.backup.age import decrypt
 from etcdplan.backup.destination import Destination
 from etcdplan.backup.directory import Directory
 from etcdplan.backup.errors import BackupError
+from etcdplan.backup.include import open_include, write_files
 from etcdplan.backup.manifest import SNAPSHOT, Manifest
 from etcdplan.backup.snapshot import Content
 
@@ -25,6 +26,25 @@ def fetch_any(
         except BackupError as error:
             failed.append(error)
             continue
+        return manifest
+    raise failed[0]
+
+
+def fetch_include(
+    copies: Sequence[tuple[Destination, Manifest]], identities: Sequence[Path], into: Path
+) -> Manifest:
+    """Write the files of hosts that one of the copies has to a new directory; return its manifest.
+
+    Raises the first one's `BackupError` when none gives what its manifest says; then there is no new directory.
+    """
+    failed: list[BackupError] = []
+    for destination, manifest in copies:
+        try:
+            files = open_include(destination, manifest, identities)
+        except BackupError as error:
+            failed.append(error)
+            continue
+        write_files(files, into)
         return manifest
     raise failed[0]
 

@@ -8,12 +8,13 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from etcdplan.backup.errors import BackupError
 
 SNAPSHOT: Final = ".snapshot.age"
+INCLUDE: Final = ".include.age"
 MANIFEST: Final = ".json"
 SIGNATURE: Final = ".sig"
 MAX_SIZE: Final = 1 << 20
@@ -75,6 +76,49 @@ class Origin(_Model):
     last: Count
 
 
+def _plain_path(path: str) -> str:
+    """Refuse what is not an absolute path that leads straight down."""
+    top, *parts = path.split("/")
+    if top or not parts or any(part in ("", ".", "..") or not part.isprintable() for part in parts):
+        raise ValueError("is not a path that leads straight down")
+    return path
+
+
+class IncludedFile(_Model):
+    """A file of a host. `mode` is octal, `owner` are names (`root:root`)."""
+
+    host: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.:-]*$")]
+    path: Annotated[str, AfterValidator(_plain_path)]
+    mode: Annotated[str, Field(pattern=r"^[0-7]{4}$")]
+    owner: Annotated[str, Field(pattern=r"^[\w.-]+:[\w.-]+$")]
+    size: Count
+    sha256: Sha256
+
+    @property
+    def place(self) -> str:
+        """Its name in the tar."""
+        return f"{self.host}{self.path}"
+
+
+class LeftOut(_Model):
+    """A file that should be in a backup and is not, or a whole host."""
+
+    host: str
+    path: str | None = None
+    why: str
+
+
+class Include(_Model):
+    """`NAME.include.age`: a tar of files of hosts."""
+
+    size: Count
+    sha256: Sha256
+    encrypted_size: Count
+    encrypted_sha256: Sha256
+    files: tuple[IncludedFile, ...]
+    left_out: tuple[LeftOut, ...]
+
+
 class Manifest(_Model):
     """One backup. `revision` is the store's when the snapshot began: that and maybe later ones are in it."""
 
@@ -96,6 +140,8 @@ class Manifest(_Model):
     kv_hash: KvHash | None = None
     """The member's, at `revision`, where it was asked for."""
     trial: Trial | None = None
+    include: Include | None = None
+    """Files of hosts, where any were to be taken."""
     made_by: str
 
     @property

@@ -1,5 +1,6 @@
 """Taking a backup: one stream from a member through encryption to every destination, proven before it counts."""
 
+import hashlib
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,9 @@ from etcdplan.backup.age import decrypt, encrypt
 from etcdplan.backup.destination import Destination, Upload
 from etcdplan.backup.errors import BackupError, DestinationError
 from etcdplan.backup.etcd_tools import EtcdTools
+from etcdplan.backup.include import Parcel, open_include
 from etcdplan.backup.manifest import (
+    INCLUDE,
     MANIFEST,
     SIGNATURE,
     SNAPSHOT,
@@ -87,9 +90,12 @@ def take_backup(
     proof: Proof,
     *,
     now: int,
+    parcel: Parcel | None = None,
     passed: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Taken:
     """Take, encrypt, prove and sign a backup; `passed` is told the bytes read, and about how many there will be.
+
+    A `parcel` of hosts' files goes with it.
 
     A destination that fails is left out and told of; raises `BackupError` when none is left or the snapshot is no
     good, `EtcdUnreachable` when the member does not give it. Nothing is left behind then but what says nothing
@@ -113,7 +119,10 @@ def take_backup(
         ends.give_up()
         raise
     member = _hash(source.etcd, revision) if status.db_size_in_use <= _HASHED_UP_TO else None
-    ends.read_back(encrypted)
+    ends.read_back(name + SNAPSHOT, encrypted)
+    include = None
+    if parcel is not None:
+        include = parcel.described(ends.put(name + INCLUDE, parcel.encrypted(recipients)))
     trial = None
     if proof.level == "restore":
         trial = _try(ends.left[0], name, content, proof, member=member, at_least=revision)
@@ -134,8 +143,11 @@ def take_backup(
         origin=source.origin,
         kv_hash=member,
         trial=trial,
+        include=include,
         made_by=f"etcdplan {__version__}",
     )
+    if include is not None and proof.level == "restore":
+        open_include(ends.left[0], manifest, proof.identities)
     ends.publish(manifest, signer)
     return Taken(manifest, tuple(str(one) for one in ends.left), tuple(ends.failures))
 
@@ -148,6 +160,8 @@ def prove(destination: Destination, manifest: Manifest, proof: Proof) -> Trial:
             f"{name} in {destination} is damaged: it is not what its manifest says.",
             hint="Use another backup.",
         )
+    if manifest.include is not None:
+        open_include(destination, manifest, proof.identities)
     content = Content(manifest.size, manifest.sha256)
     return _try(destination, name, content, proof, member=manifest.kv_hash, at_least=manifest.revision)
 
@@ -200,7 +214,6 @@ class _Fan:
     """Does the same at several destinations; one that fails drops out."""
 
     def __init__(self, name: str, destinations: Sequence[Destination]) -> None:
-        self._name = name
         self.failures: list[DestinationError] = []
         self._left = list(destinations)
         self._uploads: dict[Destination, Upload] = {}
@@ -225,13 +238,20 @@ class _Fan:
         for place in self._left:
             self._uploads[place].give_up()
 
-    def read_back(self, written: Content) -> None:
+    def put(self, name: str, data: bytes) -> Content:
+        """Write a small file everywhere, and read it back; return what was written."""
+        content = Content(len(data), hashlib.sha256(data).hexdigest())
+        self._each(lambda place: place.write(name, data))
+        self.read_back(name, content)
+        return content
+
+    def read_back(self, name: str, written: Content) -> None:
         """Let those drop out that do not give back what was written."""
 
         def check(place: Destination) -> None:
-            if place.content(self._name) != written:
+            if place.content(name) != written:
                 raise DestinationError(
-                    f"{place} does not give back what was written to it as {self._name}.",
+                    f"{place} does not give back what was written to it as {name}.",
                     hint="Its storage is not to be trusted; look after the older backups there, too.",
                 )
 

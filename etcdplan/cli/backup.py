@@ -225,19 +225,35 @@ def prune(
 @app.command("fetch")
 def fetch(
     spec: SpecPath,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="A new file, of mode 0600.")],
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="The backup; the newest by default.")
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="A new file for the snapshot, of mode 0600."),
+    ] = None,
+    include: Annotated[
+        Path | None,
+        typer.Option(
+            "--include", metavar="DIR", help="A new directory for the files of hosts, of mode 0700."
+        ),
+    ] = None,
     age_identity: AgeIdentity = None,
 ) -> int:
-    """Write the decrypted snapshot of a backup to a file, whole and as its signed manifest says, or not at all."""
-    from etcdplan.backup.fetch import fetch_any
+    """Write what a backup has, decrypted: whole and as its signed manifest says, or not at all."""
+    from etcdplan.backup.fetch import fetch_any, fetch_include
+    from etcdplan.render.backup import files_text
     from etcdplan.spec.load import load_spec
 
+    if out is None and include is None:
+        raise UsageError("Say what to write, and where.", hint="--out FILE, --include DIR, or both.")
     identities = needed(age_identity)
-    manifest = fetch_any(copies_of(load_spec(spec), name), identities, out)
-    result(f"wrote {out}: {manifest.name}, etcd {manifest.etcd_version}, revision {manifest.revision}")
+    copies = copies_of(load_spec(spec), name)
+    if include is not None:
+        result(f"wrote {include}:\n{files_text(fetch_include(copies, identities, include))}")
+    if out is not None:
+        manifest = fetch_any(copies, identities, out)
+        result(f"wrote {out}: {manifest.name}, etcd {manifest.etcd_version}, revision {manifest.revision}")
     return 0
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from etcdplan.backup.seen import Watch
     from etcdplan.hosts.data_copy import DataOnHost
     from etcdplan.hosts.etcd_archive import EtcdArchive
+    from etcdplan.hosts.remote.gather import Gathered
     from etcdplan.transport.etcd import Credentials as EtcdCredentials
     from etcdplan.transport.etcd import EtcdClient
     from etcdplan.transport.local import LocalHosts
@@ -100,6 +101,8 @@ class LiveCluster(Cluster):
     """Gives a connection to the etcd at a client URL, through the host with an address, for reading."""
     data: "Callable[[str], DataOnHost]"
     """Gives what etcd has on the disk of the host with an address, for reading."""
+    gather: "Callable[..., Gathered]"
+    """Gives the files that a control plane needs to come back: `gather(address, timeout=seconds)`."""
 
     def observe(
         self,
@@ -190,6 +193,7 @@ def connect(
             time,
             hosts.etcd,
             hosts.data,
+            hosts.gather,
         )
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

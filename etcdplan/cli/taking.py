@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 from etcdplan.cli import backup
 from etcdplan.cli.cluster import Cluster, LiveCluster
 from etcdplan.cli.output import progress
-from etcdplan.errors import RefusedError, SpecError
+from etcdplan.errors import EtcdplanError, RefusedError, SpecError
 
 if TYPE_CHECKING:
+    from etcdplan.backup.include import Parcel
     from etcdplan.backup.signing import Signer
     from etcdplan.backup.survivors import Survivors
     from etcdplan.backup.take import Proof, Source, Taken
     from etcdplan.model.state import State
+
+_GATHER = 20.0
+"""Seconds that a host may take to give its files."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +143,43 @@ class Taking:
             self.signer,
             proof,
             now=now,
+            parcel=gathered(reached),
             passed=backup.progress_bar(),
         )
         for failure in taken.failures:
             progress(f"Not there: {failure.message}")
         return taken
+
+
+def gathered(reached: LiveCluster) -> "Parcel | None":
+    """Return the files of hosts that go with a backup; None when there are none, or none are wanted.
+
+    What is left out is said here, and in the signed manifest.
+    """
+    from etcdplan.backup.include import pack
+    from etcdplan.hosts.remote.gather import Gathered
+
+    if not backup.policy_of(reached.loaded).include:
+        return None
+    spec = reached.loaded.spec.spec
+    serving = {one.host for one in spec.api_servers.instances}
+    hosts = sorted(serving | {one.host for one in spec.members})
+
+    def ask(host: str) -> Gathered | str:
+        try:
+            found: Gathered = reached.gather(host, timeout=_GATHER)
+        except EtcdplanError as error:
+            return error.message
+        if host in serving and not found.files:
+            return "it has none of Kubernetes' files where they are looked for"
+        return found
+
+    parcel = pack(dict(zip(hosts, reached.each(ask, hosts), strict=True)))
+    if not parcel.files and not parcel.left_out:
+        return None
+    for one in parcel.left_out:
+        progress(f"Not in the backup: {one.path or 'files'} of {one.host}: {one.why}")
+    return parcel
 
 
 def survivors_of(reached: LiveCluster, state: "State") -> "Survivors":

@@ -25,6 +25,13 @@ def taken_text(taken: "Taken") -> str:
         f"  verified   {_verified(one, one.trial)}",
     ]
     lines += [f"  holds      {line}" for line in origin_lines(one)]
+    if one.include is not None:
+        hosts = len({file.host for file in one.include.files})
+        lines.append(f"  with       {len(one.include.files)} files of {hosts} host(s)")
+        lines += [
+            f"  without    {printable(left.path or 'files')} of {printable(left.host)}: {printable(left.why)}"
+            for left in one.include.left_out
+        ]
     return "\n".join([*lines, *(f"  in         {printable(place)}" for place in taken.destinations)])
 
 
@@ -42,6 +49,12 @@ def origin_lines(manifest: "Manifest") -> list[str]:
     how = "had, without quorum" if origin.kind == "survivor" else "left, data and log"
     behind = f", of which there are some up to {origin.last}" if origin.last > origin.index else ""
     return [f"what {member} {how}: entries up to {origin.index}; writes past it{behind} are uncertain"]
+
+
+def files_text(manifest: "Manifest") -> str:
+    """Return the files of hosts that a backup has, with the mode and the owner that each had."""
+    files = manifest.include.files if manifest.include is not None else ()
+    return "\n".join(f"  {one.mode}  {printable(one.owner):<12}  {printable(one.place)}" for one in files)
 
 
 def proven_text(manifest: "Manifest", place: str, trial: "Trial") -> str:

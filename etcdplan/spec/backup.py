@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StrictBool
 
 from etcdplan.spec.base import FilePath, Model
 from etcdplan.spec.problems import Invalid, shown
@@ -72,6 +72,9 @@ class Backup(Model):
     encryption: Encryption
     verify: Literal["checksum", "restore"] = "restore"
     """`restore`: a backup counts only after it was read back, restored and served by an etcd of its own."""
+    include: StrictBool = True
+    """Whether files of the hosts go with each snapshot that a cluster needs to come back: Kubernetes' authorities, the
+    keys of service accounts, the configuration of encryption at rest, units and manifests, of hosts that have them."""
     retention: Retention | None = None
     """What 'etcdplan backup prune' keeps; without it nothing may be pruned."""
     max_age: DurationMs | None = None

@@ -39,6 +39,7 @@ LINT_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "EP123": "etcd version with a known security hole",
         "EP124": "no policy for backups",
         "EP125": "backups that one identity alone opens",
+        "EP126": "backups without Kubernetes' own keys",
     }
 )
 """Code -> title. Codes keep their meaning; a retired one is not used again. EP118 and EP119 are of `pairs`."""
@@ -204,3 +205,7 @@ def _backup(spec: ClusterSpec) -> Iterator[_Advice]:
         what = "with the identity of the one recipient all backups are lost"
         remedy = "add a second recipient, whose identity is kept elsewhere"
         yield "EP125", "warning", ("backup", "encryption", "recipients"), what, remedy
+    if not spec.backup.include:
+        what = "a snapshot alone brings neither tokens nor kubelets nor encrypted Secrets back"
+        remedy = "leave it out, or back up Kubernetes' CA, sa.key and encryption configuration otherwise"
+        yield "EP126", "note", ("backup", "include"), what, remedy

@@ -19,6 +19,7 @@ from etcdplan.hosts.data_dir import read_data, read_staged
 from etcdplan.hosts.files import plain_reason, read_if_there
 from etcdplan.hosts.listening import listening
 from etcdplan.hosts.ports import EtcdReport, HostReport
+from etcdplan.hosts.remote.gather import Gathered, gather
 from etcdplan.hosts.supervisor import SupervisedUnit
 from etcdplan.hosts.unit_files import UnitFiles, api_servers
 from etcdplan.model.facts import Fact, unknown
@@ -28,6 +29,7 @@ from etcdplan.transport.etcd import Credentials, EtcdClient
 from etcdplan.transport.etcd_metrics import measure
 from etcdplan.transport.etcd_report import EtcdClients, ask
 from etcdplan.transport.local_effects import RECORD, LocalEffects, drained_note
+from etcdplan.transport.local_shell import BelowRoot
 from etcdplan.transport.local_store import LocalStore
 
 T = TypeVar("T")
@@ -72,6 +74,10 @@ class LocalHosts:
         with host.store.reading():
             dirs = UnitFiles(host.store.root, ETCD).data_dirs(self._default_data_dir)
         return LocalData(address, *dirs)
+
+    def gather(self, address: str, *, timeout: float) -> Gathered:
+        """Return the files of a host that a control plane needs to come back; raise `HostUnreachable`."""
+        return gather(BelowRoot(address, self.host(address).store.root), (), timeout=timeout)
 
     def close(self) -> None:
         """Drop all connections to etcd."""

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from etcdplan.errors import EtcdplanError
 from etcdplan.hosts.ports import EtcdReport
 from etcdplan.hosts.remote.data import RemoteData
+from etcdplan.hosts.remote.gather import Gathered, gather
 from etcdplan.hosts.remote.host import RemoteHost
 from etcdplan.hosts.remote.layout import Layout
 from etcdplan.model.facts import Fact, unknown
@@ -150,6 +151,12 @@ class RemoteHosts:
     def data(self, address: str) -> RemoteData:
         """Return what etcd has on a host's disk, for reading."""
         return RemoteData(self._ssh.shell(address), self._layout(address))
+
+    def gather(self, address: str, *, timeout: float) -> Gathered:
+        """Return the files of a host that a control plane needs to come back; raise `HostUnreachable`."""
+        layout = self._layout(address)
+        units = (layout.etcd_unit, *filter(None, layout.api_servers.values()))
+        return gather(self._ssh.shell(address), units, timeout=timeout)
 
     def close(self) -> None:
         """End all connections."""

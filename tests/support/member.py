@@ -12,6 +12,7 @@ import yaml
 from etcdplan.backup.catalogue import read_catalogue
 from etcdplan.backup.destination import Destination
 from etcdplan.backup.directory import Directory
+from etcdplan.backup.include import Parcel
 from etcdplan.backup.signing import PublicKey, Signer
 from etcdplan.backup.take import Proof, Source, Taken, take_backup
 from tests.support.backups import with_backups
@@ -37,7 +38,7 @@ class Bench:
         self.directory = Directory(home / "backups")
         self.now = 1_800_000_000
 
-    def take(self, *places: Destination, midway: Any = lambda: None) -> Taken:
+    def take(self, *places: Destination, midway: Any = lambda: None, parcel: Parcel | None = None) -> Taken:
         """Take a backup to these; `midway` is called when three quarters of the snapshot have been read."""
         self.now += 60
         member: Any = SimpleNamespace(
@@ -49,7 +50,9 @@ class Bench:
         )
         source = Source(self.cluster, "m1", member)
         signer = Signer(self.home / "backup.ed25519")
-        return take_backup(source, places, [self.recipient], signer, Proof("checksum"), now=self.now)
+        return take_backup(
+            source, places, [self.recipient], signer, Proof("checksum"), now=self.now, parcel=parcel
+        )
 
     def snapshot(self, midway: Any) -> Iterator[bytes]:
         """Yield the pieces of the snapshot, which is always the same."""

@@ -216,6 +216,15 @@ def test_backups_are_wanted_and_for_more_than_one_recipient(
     assert [f"{f.code} {f.address} {f.position.line}:{f.position.column}" for f in found] == expected
 
 
+def test_backups_without_kubernetes_own_keys_are_noted(load: Load) -> None:
+    policy = _backups(ONE, OTHER)
+    without = policy.replace("  backup:\n", "  backup:\n    include: false\n", 1)
+    assert without != policy
+    (finding,) = [f for f in lint(load("  members:\n", without)) if f.code == "EP126"]
+    assert (finding.severity, finding.address) == ("note", "spec.backup.include")
+    assert not [f for f in lint(load("  members:\n", policy)) if f.code == "EP126"]
+
+
 def test_a_finding_says_what_and_what_to_do(load: Load) -> None:
     (finding,) = advice(load("8GiB", "16GiB"))
     assert finding.position == Position(9, 5)
@@ -241,4 +250,4 @@ def test_every_code_has_a_title_and_a_case() -> None:
     seen = {line.split()[0] for _, expected in CASES.values() for line in expected}
     elsewhere = {"EP118", "EP119"}  # test_spec_pairs.py
     versions = {entry["code"] for entry in entries()}
-    assert seen | versions | {"EP122", "EP124", "EP125"} | elsewhere == set(LINT_CODES)
+    assert seen | versions | {"EP122", "EP124", "EP125", "EP126"} | elsewhere == set(LINT_CODES)
