@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from etcdplan.cli.backup_keygen import keygen
+from etcdplan.cli.measured import Measured, Metrics
 from etcdplan.cli.options import AgeIdentity, Json, SpecPath
 from etcdplan.cli.output import progress, result, result_json
 from etcdplan.errors import EtcdplanError, SpecError, UsageError
@@ -46,31 +48,7 @@ def backup() -> None:
     """Make backups, and prove them."""
 
 
-@app.command("keygen")
-def keygen(
-    path: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Where the key goes; FILE.pub gets the public one.")
-    ],
-    recipient: Annotated[
-        list[str] | None,
-        typer.Option("--recipient", metavar="AGE1…", help="Encrypt the key to it. May be repeated."),
-    ] = None,
-) -> int:
-    """Make an Ed25519 key that signs backups, and its public key. Without --recipient it lies plain (mode 0600)."""
-    from etcdplan.backup.signing import new_signing_key
-    from etcdplan.cli.files import write_file
-    from etcdplan.pki.keyfile import write_key
-
-    public = path.with_name(f"{path.name.removesuffix('.age')}.pub")
-    for one in (path, public):
-        if one.exists():
-            raise EtcdplanError(f"{one} exists already and is not overwritten.", hint="Name another file.")
-    key, public_pem = new_signing_key()
-    write_key(path, key, recipients=recipient or [])
-    write_file(public, public_pem)
-    result(f"wrote {path}\nwrote {public}\n\nIn the spec:\n  backup:\n    encryption:")
-    result(f"      signingKey: {path}\n      trustedKeys: [{public}]")
-    return 0
+app.command("keygen")(keygen)
 
 
 @app.command("run")
@@ -80,6 +58,7 @@ def run(
         bool, typer.Option("--trial", help="Restore it on trial, though the spec has 'verify: checksum'.")
     ] = False,
     json: Json = False,
+    metrics: Metrics = None,
     from_data: Annotated[
         str | None,
         typer.Option(
@@ -106,34 +85,38 @@ def run(
 
     if from_data is not None and without_quorum:
         raise UsageError("--from-data and --without-quorum are two ways.", hint="Give one of them.")
-    cluster = load(spec)
-    taking = Taking.of(cluster, age_identity or [], etcd_dir, scratch, verify="restore" if trial else "")
-    with connect(cluster, age_identity or []) as reached:
-        state = reached.observe()
-        if from_data is not None:
-            taken = taking.from_data(reached, state, from_data)
-        elif without_quorum:
-            taken = taking.from_survivor(reached, state, survivors_of(reached, state))
+    with Measured("run", spec, metrics) as measured:
+        cluster = load(spec)
+        taking = Taking.of(cluster, age_identity or [], etcd_dir, scratch, verify="restore" if trial else "")
+        with connect(cluster, age_identity or []) as reached:
+            state = reached.observe()
+            if from_data is not None:
+                taken = taking.from_data(reached, state, from_data)
+            elif without_quorum:
+                taken = taking.from_survivor(reached, state, survivors_of(reached, state))
+            else:
+                taken = taking.from_member(reached, state)
+        if json:
+            result_json({"formatVersion": 1, **taken.manifest.model_dump(mode="json", exclude_none=True)})
         else:
-            taken = taking.from_member(reached, state)
-    if json:
-        result_json({"formatVersion": 1, **taken.manifest.model_dump(mode="json", exclude_none=True)})
-    else:
-        result(taken_text(taken))
-    return 6 if taken.failures else 0
+            result(taken_text(taken))
+        places = map(str, destinations_of(cluster.loaded))
+        measured.failed += [place for place in places if place not in taken.destinations]
+        return measured.end(6 if taken.failures else 0)
 
 
 @app.command("list")
-def list_backups(spec: SpecPath, json: Json = False) -> int:
+def list_backups(spec: SpecPath, json: Json = False, metrics: Metrics = None) -> int:
     """List the backups that count, newest first, and what is there and does not. Exits with 2 when there is none."""
     from etcdplan.render.backup import catalogues_json, catalogues_text
 
-    loaded, catalogues = _catalogues(spec)
-    if json:
-        result_json(catalogues_json(catalogues))
-    else:
-        result(catalogues_text(loaded.spec.metadata.name, catalogues))
-    return 0 if any(catalogue.backups for _, catalogue in catalogues) else 2
+    with Measured("list", spec, metrics) as measured:
+        loaded, catalogues = _catalogues(spec)
+        if json:
+            result_json(catalogues_json(catalogues))
+        else:
+            result(catalogues_text(loaded.spec.metadata.name, catalogues))
+        return measured.end(0 if any(catalogue.backups for _, catalogue in catalogues) else 2)
 
 
 @app.command("verify")
@@ -142,6 +125,7 @@ def verify(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="The backup; the newest by default.")
     ] = None,
+    metrics: Metrics = None,
     etcd_dir: EtcdDir = None,
     scratch: Scratch = None,
     age_identity: AgeIdentity = None,
@@ -150,25 +134,27 @@ def verify(
     from etcdplan.backup.take import Proof, prove
     from etcdplan.render.backup import proven_text
 
-    _, catalogues = _catalogues(spec)
-    wanted = name or _newest(catalogues)
-    failed: list[EtcdplanError] = []
-    for destination, catalogue in catalogues:
-        manifest = next((one for one in catalogue.backups if one.name == wanted), None)
-        try:
-            if manifest is None:
-                why = catalogue.distrusted.get(wanted, "it is not there")
-                raise EtcdplanError(f"{wanted} does not count in {destination}: {why}.")
-            tools = tools_for(manifest.etcd_version, etcd_dir)
-            trial = prove(destination, manifest, Proof("restore", tools, age_identity or [], scratch))
-            result(proven_text(manifest, str(destination), trial))
-        except EtcdplanError as error:
-            failed.append(error)
-    for other in failed[1:]:
-        progress(f"Error: {other.message}")
-    if failed:
-        raise failed[0]
-    return 0
+    with Measured("verify", spec, metrics) as measured:
+        _, catalogues = _catalogues(spec)
+        wanted = name or _newest(catalogues)
+        failed: list[EtcdplanError] = []
+        for destination, catalogue in catalogues:
+            manifest = next((one for one in catalogue.backups if one.name == wanted), None)
+            try:
+                if manifest is None:
+                    why = catalogue.distrusted.get(wanted, "it is not there")
+                    raise EtcdplanError(f"{wanted} does not count in {destination}: {why}.")
+                tools = tools_for(manifest.etcd_version, etcd_dir)
+                trial = prove(destination, manifest, Proof("restore", tools, age_identity or [], scratch))
+                result(proven_text(manifest, str(destination), trial))
+            except EtcdplanError as error:
+                failed.append(error)
+                measured.failed.append(str(destination))
+        for other in failed[1:]:
+            progress(f"Error: {other.message}")
+        if failed:
+            raise failed[0]
+        return measured.end(0)
 
 
 @app.command("prune")

@@ -7,12 +7,12 @@ from pathlib import Path
 from etcdplan.errors import EtcdplanError
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, readable by its owner alone; raise `EtcdplanError`."""
+def write_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Write a file whole or not at all, by default readable by its owner alone; raise `EtcdplanError`."""
     try:
         if path.is_dir():
             raise IsADirectoryError(None, "It is a directory")
-        _write(path, content)
+        _write(path, content, mode)
     except OSError as error:
         raise EtcdplanError(
             f"{path} cannot be written: {error.strerror or error}.",
@@ -20,11 +20,12 @@ def write_file(path: Path, content: bytes) -> None:
         ) from None
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes, mode: int) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+            os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)

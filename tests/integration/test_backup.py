@@ -120,9 +120,15 @@ def test_what_is_missing_or_wrong_is_named_and_nothing_is_left_behind(lab: Lab) 
     # A destination that takes nothing is told of, and the other has the backup.
     places[1].rename(places[1].with_name("was-second"))
     places[1].write_text("in the way")
-    half = lab.run("backup", "run", spec, *opens, expect=6)
+    file = lab.place.path / "etcdplan.prom"
+    half = lab.run("backup", "run", spec, *opens, "--metrics", file, expect=6)
     assert f"Not there: The backup directory {places[1]}" in half.err
     assert str(places[0]) in half.out
+    for line in (
+        'destination_failed{%s,destination="second"} 1',
+        'destination_failed{%s,destination="backups"} 0',
+    ):
+        assert line % f'cluster="{lab.place.name}"' in file.read_text()
 
 
 def test_what_takes_something_away_rests_on_a_backup(lab: Lab) -> None:
