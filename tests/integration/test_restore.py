@@ -50,7 +50,11 @@ def test_a_mistake_is_undone_from_a_backup(lab: Lab, version: str) -> None:
     assert key(lab, "/registry/things/late") == ""
     # What was replaced can be had back: it was backed up after the API servers had been stopped, and not tried.
     [last, first] = json.loads(lab.run("backup", "list", spec, "--json").out)["destinations"][0]["backups"]
-    assert (first["name"], last["verified"], last["clusterId"]) == (taken["name"], "checksum", first["clusterId"])
+    assert (first["name"], last["verified"], last["clusterId"]) == (
+        taken["name"],
+        "checksum",
+        first["clusterId"],
+    )
     assert last["revision"] > first["revision"]
     assert "matches the specification" in lab.run("plan", spec).out
     # Restored once more, it is another cluster again.
