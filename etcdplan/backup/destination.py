@@ -63,6 +63,14 @@ class Upload(ABC):
     def _commit(self) -> None: ...
 
 
+def not_what_was_written(place: object, name: str) -> DestinationError:
+    """Return what to raise for a destination that says that it has a file, and has another one."""
+    return DestinationError(
+        f"{place} does not give back what was written to it as {name}.",
+        hint="Its storage is not to be trusted; look after the older backups there, too.",
+    )
+
+
 class Destination(ABC):
     """Where backups are. Everything raises `DestinationError`."""
 
@@ -113,7 +121,9 @@ class Destination(ABC):
         return data
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a small new file, whole or not at all."""
+        """Write a small new file, whole or not at all, and read it back."""
         with self.upload(name) as upload:
             upload.write(data)
-            upload.finish()
+            written = upload.finish()
+        if self.content(name) != written:
+            raise not_what_was_written(self, name)

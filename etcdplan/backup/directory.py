@@ -13,7 +13,7 @@ from etcdplan.backup.errors import DestinationError
 from etcdplan.backup.manifest import INCLUDE, MANIFEST, SIGNATURE, SNAPSHOT, time_of
 from etcdplan.hosts.files import sync_directory
 
-_DEAD: Final = 86_400
+DEAD: Final = 86_400
 """Seconds after which an unfinished file is given up: every wait of a run that lives ends within minutes, and a day is
 more than the clocks of a file server and of this machine are apart."""
 
@@ -65,12 +65,12 @@ class Directory(Destination):
                 path.unlink(missing_ok=True)
 
     def _dead(self) -> list[Path]:
-        before = time.time() - _DEAD
+        before = time.time() - DEAD
         try:
             return [
                 path
                 for path in self.path.iterdir()
-                if _unfinished(path.name) and path.lstat().st_mtime < before
+                if unfinished(path.name) and path.lstat().st_mtime < before
             ]
         except FileNotFoundError:  # No such directory, or a run has finished the file just now.
             return []
@@ -87,7 +87,8 @@ class Directory(Destination):
             ) from None
 
 
-def _unfinished(name: str) -> bool:
+def unfinished(name: str) -> bool:
+    """Whether this is the temporary name of a backup's file."""
     return name.startswith(".") and any(
         name.endswith(f"{kind}.part") and time_of(name[1:].removesuffix(f"{kind}.part")) is not None
         for kind in (SNAPSHOT, INCLUDE, SIGNATURE, MANIFEST)

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from etcdplan import __version__
 from etcdplan.backup.age import decrypt, encrypt
-from etcdplan.backup.destination import Destination, Upload
+from etcdplan.backup.destination import Destination, Upload, not_what_was_written
 from etcdplan.backup.errors import BackupError, DestinationError
 from etcdplan.backup.etcd_tools import EtcdTools
 from etcdplan.backup.include import Parcel, open_include
@@ -239,21 +239,16 @@ class _Fan:
             self._uploads[place].give_up()
 
     def put(self, name: str, data: bytes) -> Content:
-        """Write a small file everywhere, and read it back; return what was written."""
-        content = Content(len(data), hashlib.sha256(data).hexdigest())
+        """Write a small file everywhere; return what was written."""
         self._each(lambda place: place.write(name, data))
-        self.read_back(name, content)
-        return content
+        return Content(len(data), hashlib.sha256(data).hexdigest())
 
     def read_back(self, name: str, written: Content) -> None:
         """Let those drop out that do not give back what was written."""
 
         def check(place: Destination) -> None:
             if place.content(name) != written:
-                raise DestinationError(
-                    f"{place} does not give back what was written to it as {name}.",
-                    hint="Its storage is not to be trusted; look after the older backups there, too.",
-                )
+                raise not_what_was_written(place, name)
 
         self._each(check)
 

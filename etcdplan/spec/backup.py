@@ -13,28 +13,32 @@ AGE_RECIPIENT: Final = r"^age1[02-9ac-hj-np-z]{58}$"
 """Bech32 of an X25519 public key (age v1)."""
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _PATH: Final = r"(/(?!\.{1,2}(/|$))[\w.=-]+)"
+_USER: Final = r"([A-Za-z_][\w.-]{0,31}@)"
+_HOST: Final = r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?"
 _STORES: Final = {
     scheme: re.compile(f"{scheme}://{place}", re.ASCII)
     for scheme, place in {
         "s3": rf"[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9]{_PATH}*/?",
         "gs": rf"[a-z0-9][a-z0-9._-]{{1,61}}[a-z0-9]{_PATH}*/?",
         "az": rf"[a-z0-9][a-z0-9-]{{1,61}}[a-z0-9]{_PATH}*/?",
+        "sftp": rf"{_USER}?({_HOST}|\[[0-9A-Fa-f:.]+\])(:\d{{1,5}})?{_PATH}+/?",
     }.items()
 }
-_REMEDY: Final = "write a directory, or s3://bucket/prefix, gs://bucket/prefix, az://container/prefix"
+_REMEDY: Final = "write a directory, or s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, sftp://user@host/path"
 
 
 def _destination(value: str) -> str:
     """Refuse every URL but that of a bucket; what might be a credential is not shown."""
     scheme = _SCHEME.match(value)
-    if scheme is None and "::" not in value:
+    chained = "::" in re.sub(r"\[[0-9A-Fa-f:.]+\]", "", value)
+    if scheme is None and not chained:
         return value
-    if scheme is None or "::" in value:
+    if scheme is None or chained:
         raise Invalid("chains of URLs are not taken", _REMEDY)
     if scheme[1] not in _STORES:
         raise Invalid(f"{shown(scheme[1])} is not a kind of store that backups go to", _REMEDY)
     if not _STORES[scheme[1]].fullmatch(value):
-        what = "a bucket and a prefix alone"
+        what = "a user, a host and a path alone" if scheme[1] == "sftp" else "a bucket and a prefix alone"
         raise Invalid(f"is not {what}", f"{_REMEDY}; credentials come from the environment")
     return value
 
@@ -67,8 +71,8 @@ class Backup(Model):
     """Where backups go, and when one counts."""
 
     destinations: Annotated[list[Annotated[FilePath, AfterValidator(_destination)]], Field(min_length=1)]
-    """Directories, relative to that of the spec, and buckets (`s3://bucket/prefix`, `gs://bucket/prefix`,
-    `az://container/prefix`): every backup goes to each."""
+    """Directories, relative to that of the spec, `sftp://user@host/path`, and buckets (`s3://bucket/prefix`,
+    `gs://bucket/prefix`, `az://container/prefix`): every backup goes to each."""
     encryption: Encryption
     verify: Literal["checksum", "restore"] = "restore"
     """`restore`: a backup counts only after it was read back, restored and served by an etcd of its own."""

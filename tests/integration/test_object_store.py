@@ -147,9 +147,10 @@ def test_what_a_killed_run_left_is_listed_and_removed_when_it_is_certainly_dead(
 def test_what_a_store_gives_back_otherwise_does_not_count(bench: Bench, lie: Any) -> None:
     class Lying(S3Store):
         def content(self, name: str) -> Content:
-            with self.reader(name) as file:
-                data = b"".join(iter(lambda: file.read(1 << 20), b""))
-            self._call("put_object", Key=self._prefix + name, Body=lie(data))
+            if name.endswith(SNAPSHOT):
+                with self.reader(name) as file:
+                    data = b"".join(iter(lambda: file.read(1 << 20), b""))
+                self._call("put_object", Key=self._prefix + name, Body=lie(data))
             return super().content(name)
 
     store = Lying(URL)

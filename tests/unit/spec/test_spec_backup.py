@@ -26,6 +26,7 @@ def spec_with(home: Path, destination: str) -> Path:
     "place",
     [
         *("/mnt/x", "../x", "s3://prod-etcd", "s3://prod-etcd/a/b-1.x", "s3://abc/a/"),
+        *("sftp://ops@backup.example:2222/srv/prod", "sftp://10.0.0.9/a/", "sftp://[fd00::1]/a"),
         *("gs://prod_etcd.example", "gs://abc/a/b", "az://prod-etcd", "az://abc/a/"),
     ],
 )
@@ -40,10 +41,15 @@ def test_directories_and_buckets_are_taken(tmp_path: Path, place: str) -> None:
         ("s3://bucket/x?secret=hunter2", "not a bucket and a prefix alone"),
         ("s3://bucket/../hunter2", "not a bucket and a prefix alone"),
         ("s3://", "not a bucket and a prefix alone"),
+        ("sftp://ops:hunter2@host/x", "not a user, a host and a path alone"),
+        ("sftp://host", "not a user, a host and a path alone"),
+        ("sftp://host/a/../hunter2", "not a user, a host and a path alone"),
+        ("sftp://-oProxyCommand=hunter2/x", "not a user, a host and a path alone"),
         ("az://container@hunter2/x", "not a bucket and a prefix alone"),
         ("gs://bucket/x#hunter2", "not a bucket and a prefix alone"),
         ("simplecache::s3://bucket/hunter2", "chains of URLs"),
         ("s3://bucket/a::file://hunter2", "chains of URLs"),
+        ("sftp://[fd00::1]/a::file://hunter2", "chains of URLs"),
         ("http://user:hunter2@host/x", "'http' is not a kind of store"),
         ("file:///hunter2", "'file' is not a kind of store"),
         ("S3://bucket/hunter2", "'S3' is not a kind of store"),
