@@ -2,17 +2,21 @@
 
 import hashlib
 import io
+import itertools
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from etcdplan.backup.age import decrypt, encrypt
 from etcdplan.backup.catalogue import read_catalogue
+from etcdplan.backup.destination import Readable
 from etcdplan.backup.directory import Directory
 from etcdplan.backup.errors import BackupError
+from etcdplan.backup.fetch import fetch
 from etcdplan.backup.manifest import MANIFEST, SIGNATURE, SNAPSHOT
 from etcdplan.backup.signing import PublicKey, Signer, new_signing_key
 from etcdplan.backup.snapshot import Content, SnapshotReader
@@ -75,43 +79,132 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return place / "identity", recipient
 
 
-def opened(encrypted: bytes, identity: Path) -> bytes:
-    sink = io.BytesIO()
-    decrypt(io.BytesIO(encrypted), sink, [identity], name=NAME)
-    return sink.getvalue()
+FLIPS = 10_000
+"""Bits of the body; all of the header are tried."""
 
 
-def test_every_bit_of_the_header_and_many_of_the_body_count(keys: tuple[Path, str]) -> None:
-    identity, recipient = keys
-    plain = snapshot(4 * CHUNK // 512)
-    sink = io.BytesIO()
-    encrypt(io.BytesIO(plain), sink, [recipient])
-    whole = sink.getvalue()
-    assert opened(whole, identity) == plain
-    header = whole.index(b"\n---") + 48 + 16
-    body = random.Random(2).sample(range(header * 8, len(whole) * 8), 400)
-    accepted = []
-    for bit in [*range(header * 8), *body]:
-        flipped = bytearray(whole)
-        flipped[bit // 8] ^= 1 << bit % 8
+class Shown(Directory):
+    """A directory that gives what it is told to, in the place of the snapshot."""
+
+    content_shown = b""
+
+    @contextmanager
+    def reader(self, name: str) -> Iterator[Readable]:
+        yield io.BytesIO(self.content_shown)
+
+
+class Forger:
+    """A backup of five chunks, and what becomes of others in its place when they are fetched."""
+
+    def __init__(self, place: Path, identity: Path, recipient: str) -> None:
+        self.identity, self.into = identity, place / "out"
+        self.place = place
+        self.plain = snapshot(4 * CHUNK // 512 + 1)
+        self.whole = self.encrypted(self.plain, recipient)
+        self.header = self.whole.index(b"\n---") + 48 + 16
+        self.destination = Shown(place)
+        self.manifest = manifest(
+            TAKEN,
+            name=NAME,
+            size=len(self.plain),
+            sha256=hashlib.sha256(self.plain).hexdigest(),
+        )
+
+    @staticmethod
+    def encrypted(plain: bytes, *recipients: str) -> bytes:
+        sink = io.BytesIO()
+        encrypt(io.BytesIO(plain), sink, recipients)
+        return sink.getvalue()
+
+    @property
+    def chunks(self) -> tuple[bytes, list[bytes]]:
+        """What comes before the payload's chunks, and these."""
+        start = len(self.whole) - len(self.plain) - 16 * -(-len(self.plain) // CHUNK)
+        step = CHUNK + 16
+        return self.whole[:start], [self.whole[at : at + step] for at in range(start, len(self.whole), step)]
+
+    def refused(self, forged: bytes) -> bool:
+        """Whether a fetch refuses it, and leaves nothing where the snapshot should go, nor beside it."""
+        self.destination.content_shown = forged
         try:
-            opened(bytes(flipped), identity)
-            accepted.append(bit)
+            fetch(self.destination, self.manifest, [self.identity], self.into)
         except BackupError:
-            continue
+            return not any(self.place.iterdir())
+        return False
+
+
+@pytest.fixture
+def forger(tmp_path: Path, keys: tuple[Path, str]) -> Forger:
+    (tmp_path / "place").mkdir()
+    return Forger(tmp_path / "place", *keys)
+
+
+def test_the_backup_itself_is_taken(forger: Forger) -> None:
+    assert not forger.refused(forger.whole)
+    assert forger.into.read_bytes() == forger.plain
+    assert len(forger.chunks[1]) == 5
+
+
+def test_every_bit_of_the_header_and_ten_thousand_of_the_body_count(forger: Forger) -> None:
+    body = random.Random(2).sample(range(forger.header * 8, len(forger.whole) * 8), FLIPS)
+    flipped = bytearray(forger.whole)
+    accepted = []
+    for bit in [*range(forger.header * 8), *body]:
+        flipped[bit // 8] ^= 1 << bit % 8
+        if not forger.refused(bytes(flipped)):
+            accepted.append(bit)
+        flipped[bit // 8] ^= 1 << bit % 8
+    assert bytes(flipped) == forger.whole
     assert not accepted
-    start = len(whole) - len(plain) - 16 * -(-len(plain) // CHUNK)
-    step = CHUNK + 16
-    chunks = [whole[at : at + step] for at in range(start, len(whole), step)]
-    forged = [whole[: start + step * count] for count in range(len(chunks))]
-    forged += [
-        whole[:start] + b"".join([chunks[1], chunks[0], *chunks[2:]]),
-        whole + b"x",
-        whole + chunks[-1],
-    ]
-    for one in forged:
-        with pytest.raises(BackupError):
-            opened(one, identity)
+
+
+def test_no_cut_swap_or_addition_passes(forger: Forger, keys: tuple[Path, str]) -> None:
+    before, chunks = forger.chunks
+    forged = [before + b"".join(chunks[:count]) for count in range(len(chunks))]
+    forged += [one + chunks[-1] for one in forged]  # A last chunk, too early.
+    forged += [forger.whole[:cut] for cut in (0, 10, len(before) - 16, len(before), len(forger.whole) - 1)]
+    for first, second in itertools.combinations(range(len(chunks)), 2):
+        swapped = list(chunks)
+        swapped[first], swapped[second] = swapped[second], swapped[first]
+        forged.append(before + b"".join(swapped))
+    forged += [forger.whole + more for more in (b"x", b"\0" * 16, chunks[0], chunks[-1])]
+    forged.remove(forger.whole)  # All chunks but the last, and the last.
+    assert forger.whole not in forged and len(forged) > 25
+    assert all(map(forger.refused, forged))
+    assert not forger.refused(forger.whole)
+
+
+def test_no_forgery_by_another_key_passes(forger: Forger, keys: tuple[Path, str]) -> None:
+    _, recipient = new_identity()
+    other = snapshot(4 * CHUNK // 512 + 1)[:-32]
+    # Anybody can encrypt to a recipient: whole snapshots, of the right size, and of the right size and other keys.
+    content = other[:512][::-1] + other[512:]
+    good = content + hashlib.sha256(content).digest()
+    assert forger.refused(forger.encrypted(good, keys[1]))
+    assert forger.refused(forger.encrypted(forger.plain + b"x", keys[1]))
+    assert forger.refused(forger.encrypted(forger.plain, recipient))
+    # One's header before another's payload.
+    stranger = forger.encrypted(forger.plain, keys[1])
+    assert forger.refused(stranger[: forger.header] + forger.whole[forger.header :])
+
+
+def test_what_is_no_backup_never_reaches_the_library(forger: Forger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyrage.decrypt_io", lambda *_: pytest.fail("the library was called"))
+    salt, mac = b"AAAAAAAAAAAAAAAAAAAAAA", b"A" * 43
+    scrypt = b"age-encryption.org/v1\n-> scrypt " + salt + b" 23\n" + mac + b"\n--- " + mac + b"\n"
+    for forged, why in (
+        (scrypt + b"x" * 100, "encrypted with a passphrase"),
+        (
+            forger.whole.replace(b"\n--- ", b"\n-> scrypt " + salt + b" 30\n" + mac + b"\n--- ", 1),
+            "passphrase",
+        ),
+        (forger.whole.replace(b"v1", b"v2", 1), "no age file of version 1"),
+        (b"-----BEGIN AGE ENCRYPTED FILE-----\n", "no age file of version 1"),
+        (b"age-encryption.org/v1\n" + b"-> X25519 a\nb\n" * 10_000, "no age file of version 1"),
+        (b"", "no age file of version 1"),
+    ):
+        with pytest.raises(BackupError, match=why):
+            decrypt(io.BytesIO(forged), io.BytesIO(), [forger.identity], name=NAME)
 
 
 class Kept:
