@@ -28,7 +28,10 @@ def silenced(state: State) -> State:
     if not restored or any(has_answered(state, url) for url in (listed.members if listed else ())):
         return state
     gone = unknown("members", "no etcd that could list the members answers")
-    return replace(state, membership=gone, last_seen=state.last_seen or listed, leader=None)
+    known = state.last_seen or listed
+    members = {url: replace(one, serving=False) for url, one in (known.members if known else {}).items()}
+    last_seen = replace(known, members=members) if known else None
+    return replace(state, membership=gone, last_seen=last_seen, leader=None)
 
 
 def settle(state: State) -> State:

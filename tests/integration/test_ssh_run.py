@@ -1,10 +1,13 @@
 """Scripts on a real sshd: what comes back, and what is said when nothing does."""
 
+import hashlib
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -59,6 +62,36 @@ def test_without_input_a_script_finds_its_end(shell: Shell) -> None:
 def test_binary_output_and_large_input(shell: Shell) -> None:
     data = os.urandom(3 << 20)
     assert shell.run("cat", stdin=data, timeout=60, limit=4 << 20).stdout == data
+
+
+@dataclass
+class Stream:
+    """Implements `Stream`; a piece that is no bytes cannot be read."""
+
+    pieces: list[bytes | None]
+    given: int = 0
+    size: int = 1
+
+    def chunks(self) -> Iterator[bytes]:
+        for piece in self.pieces:
+            if piece is None:
+                raise OSError("a bad disk")
+            self.given += 1
+            yield piece
+
+
+def test_a_stream_is_read_as_it_is_sent(shell: Shell) -> None:
+    piece = os.urandom(1 << 20)
+    stream = Stream([piece] * 40)
+    wanted = hashlib.sha256(piece * 40).hexdigest()
+    assert shell.run("sha256sum", stdin=stream, timeout=60).stdout.decode().split()[0] == wanted
+    slow = Stream([piece] * 40)
+    assert shell.run("sleep 1; exit 3", stdin=slow, timeout=60).status == 3
+    assert slow.given < 20  # What nobody takes in is not read: all that waits is a window.
+
+
+def test_a_stream_that_cannot_be_read_on_is_cut(shell: Shell) -> None:
+    assert shell.run("cat", stdin=Stream([b"a", b"b", None, b"c"]), timeout=20).stdout == b"ab"
 
 
 def test_input_that_the_script_does_not_read(shell: Shell) -> None:
