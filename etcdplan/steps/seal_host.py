@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from etcdplan.model.effects import Effect, WriteRecord, WriteSettings
-from etcdplan.model.state import ETCD, Record, State
+from etcdplan.model.state import ETCD, Record, State, host_of
 from etcdplan.steps.base import Step
 
 
@@ -56,7 +56,11 @@ class SealHost(Step):
                 gone=self.gone,
             )
             if before is not None and before.cluster_id != membership.cluster_id:
-                record = replace(record, former=(*before.former, before.cluster_id))  # A restore ends here.
+                # A restore ends here; who was a member before is still to be taken out of service.
+                members = (*membership.members, *before.members)
+                hosts = dict.fromkeys((*(host_of(url) for url in members), *before.hosts))
+                former = (*before.former, before.cluster_id)
+                record = replace(record, former=former, hosts=tuple(hosts))
             elif before is not None:
                 record = replace(record, former=before.former, restart=before.restart, gone=before.gone)
             if before != record:

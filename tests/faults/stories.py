@@ -63,31 +63,36 @@ def _slow(world: FakeWorld) -> None:
 
 
 def _restore(
-    name: str, spec: Spec, damage: Callable[[FakeWorld], object], gone: tuple[str, ...] = ()
+    name: str,
+    spec: Spec,
+    damage: Callable[[FakeWorld], object],
+    gone: tuple[str, ...] = (),
+    before: Spec | None = None,
 ) -> Story:
-    """A snapshot of a founded world is restored after something befell it."""
+    """A snapshot of a founded world is restored after something befell it, maybe onto other hosts than `before`."""
 
     def build() -> FakeWorld:
-        world = founded(spec=spec)
+        world = founded(spec=before or spec)
         damage(world)
         fresh(spec, world)
-        world.asked = _request(spec, gone)
+        world.asked = _request(spec, gone, target_of(before or spec).founding_id)
         world.allow_outage = True
         return world.settle(20)
 
     return Story(name, spec, build)
 
 
-def _request(spec: Spec, gone: tuple[str, ...] = ()) -> Restore:
+def _request(spec: Spec, gone: tuple[str, ...] = (), replaces: int = 0) -> Restore:
     target, sha256 = target_of(spec), "5a" * 32
+    replaces = replaces or target.founding_id
     return Restore(
         "n-20260101T000000Z-00c0ffee",
         sha256,
         1234,
         tuple((url, member.name) for url, member in sorted(target.members.items())),
-        new_token(target.cluster, sha256, target.founding_id),
+        new_token(target.cluster, sha256, replaces),
         bump_for(target.version),
-        target.founding_id,
+        replaces,
         gone=gone,
     )
 
@@ -224,6 +229,12 @@ MORE: tuple[Story, ...] = (
     _restore("restore-1", make_spec(1, api_servers=1), lambda world: None),
     _restore("restore-backed", BACKED, lambda world: None),
     _restore("restore-disks-lost", THREE_API, _each(FakeWorld.lose_disk, *_hosts(1, 2, 3))),
+    _restore(
+        "restore-moved",
+        make_spec(hosts=_hosts(2, 3), api_servers=1),
+        lambda world: None,
+        before=make_spec(hosts=_hosts(1, 2), api_servers=1),
+    ),
     _restore("restore-new-hosts", THREE, _each(FakeWorld.replace_machine, *_hosts(1, 2, 3))),
 )
 

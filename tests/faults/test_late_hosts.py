@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
+
 from etcdplan.diff.view import View
 from etcdplan.model.restore import Restore, bump_for, new_token
+from etcdplan.spec.models import Spec
 from tests.support.fake_runs import Runner
 from tests.support.fake_world import FakeWorld
 from tests.support.scenarios import founded, fresh, make_spec
@@ -11,17 +14,12 @@ from tests.support.scenarios import founded, fresh, make_spec
 OLD = "10.0.0.3"
 
 
-def _restored_without_it() -> tuple[FakeWorld, Runner]:
-    """Restore onto other hosts while the host of an old member is off, and the spec does not name it any more."""
-    world = founded(spec=make_spec(3, api_servers=1))
-    world.power_cut(OLD)
-    spec = make_spec(hosts=["10.0.0.1", "10.0.0.2", "10.0.0.4"], api_servers=1)
-    fresh(spec, world)
+def _asked(world: FakeWorld, spec: Spec) -> Restore:
+    """Ask for a restore of a snapshot with the members of a spec."""
     runner = Runner(world, spec)
     target, sha256 = runner.target, "5a" * 32
     replaces = View(target, runner.observe()).cluster_id
-    world.allow_outage = True
-    world.asked = Restore(
+    return Restore(
         "n-20260101T000000Z-00c0ffee",
         sha256,
         1234,
@@ -30,6 +28,22 @@ def _restored_without_it() -> tuple[FakeWorld, Runner]:
         bump_for(target.version),
         replaces,
     )
+
+
+def _moved(*hosts: int) -> tuple[FakeWorld, Spec]:
+    """A cluster of three, and a spec that has its members elsewhere."""
+    world = founded(spec=make_spec(3, api_servers=1))
+    spec = make_spec(hosts=[f"10.0.0.{host}" for host in hosts], api_servers=1)
+    fresh(spec, world)
+    world.allow_outage = True
+    return world, spec
+
+
+def _restored_without_it() -> tuple[FakeWorld, Runner]:
+    """Restore onto other hosts while the host of an old member is off, and the spec does not name it any more."""
+    world, spec = _moved(1, 2, 4)
+    world.power_cut(OLD)
+    world.asked = _asked(world, spec)
     refused = Runner(world, spec).plan()
     assert [refusal.code for refusal in refused.refusals] == ["host-unreachable"]
     world.asked = replace(world.asked, gone=(OLD,))
@@ -53,3 +67,22 @@ def test_an_old_member_that_comes_late_is_told_of_and_fenced() -> None:
     # It is no part of anything any more: nobody waits for it when it is off again.
     world.power_cut(OLD)
     assert OLD not in runner.observe().hosts
+
+
+@pytest.mark.parametrize("hosts", [(4,), (4, 5, 6), (3, 4, 5, 6, 7)], ids=len)
+def test_old_members_that_serve_elsewhere_are_stopped_before_the_new_ones_start(
+    hosts: tuple[int, ...],
+) -> None:
+    world, spec = _moved(*hosts)
+    world.asked = _asked(world, spec)
+    Runner(world, spec).apply()
+    assert not world.violations
+    done = [(one.effect, one.host, *one.args) for one in world.effects_log]
+    new = {f"10.0.0.{host}" for host in hosts}
+    first = min(done.index(("start", host, "etcd")) for host in new)
+    for old in ("10.0.0.1", "10.0.0.2", "10.0.0.3"):
+        assert done.index(("hold", old, "etcd")) < first
+        assert world.machines[old].aside
+    assert set(world.serving()) == new
+    assert {host for host in world.machines if world.machines[host].etcd.process} == new
+    assert not Runner(world, spec).plan().steps
