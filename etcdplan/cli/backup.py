@@ -183,10 +183,9 @@ def prune(
             "The spec does not say which backups are kept.",
             hint="Set spec.backup.retention; docs/backups.md.",
         )
-    max_age = None if policy.max_age is None else policy.max_age // 1000
     now = int(time.time())
     kept = [
-        (place, reasons_to_keep(catalogue.backups, policy.retention, now=now, max_age=max_age))
+        (place, reasons_to_keep(catalogue.backups, policy.retention, now=now, max_age=policy.oldest))
         for place, catalogue in catalogues
     ]
     result(pruning_text(loaded.spec.metadata.name, kept))

@@ -213,8 +213,8 @@ def build_target(spec: Spec, *, ca: str) -> Target:
 
 
 def _backup(policy: Backup) -> BackupTarget:
-    ages = (None if age is None else age // 1000 for age in (policy.max_age, policy.max_trial_age))
-    return BackupTarget(tuple(policy.destinations), policy.verify, policy.retention, *ages)
+    trial = None if policy.max_trial_age is None else policy.max_trial_age // 1000
+    return BackupTarget(tuple(policy.destinations), policy.verify, policy.retention, policy.oldest, trial)
 
 
 def _member_tls() -> dict[str, str]:

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, StrictBool
 
 from etcdplan.spec.base import FilePath, Model
 from etcdplan.spec.problems import Invalid, shown
+from etcdplan.spec.schedule import parse
 from etcdplan.spec.units import DurationMs
 
 AGE_RECIPIENT: Final = r"^age1[02-9ac-hj-np-z]{58}$"
@@ -43,6 +44,12 @@ def _destination(value: str) -> str:
     return value
 
 
+def _schedule(value: str | None) -> str | None:
+    if value is not None:
+        parse(value)
+    return value
+
+
 class Encryption(Model):
     """Who can read backups, and whose signature makes one count."""
 
@@ -74,6 +81,10 @@ class Backup(Model):
     """Directories, relative to that of the spec, `sftp://user@host/path`, and buckets (`s3://bucket/prefix`,
     `gs://bucket/prefix`, `az://container/prefix`): every backup goes to each."""
     encryption: Encryption
+    schedule: Annotated[
+        str | None, AfterValidator(_schedule), Field(exclude_if=lambda text: text is None)
+    ] = None
+    """When backups are to be taken: the five fields of cron, in UTC, or `@hourly`, `@daily`, `@weekly`, `@monthly`."""
     verify: Literal["checksum", "restore"] = "restore"
     """`restore`: a backup counts only after it was read back, restored and served by an etcd of its own."""
     include: StrictBool = True
@@ -82,6 +93,14 @@ class Backup(Model):
     retention: Retention | None = None
     """What 'etcdplan backup prune' keeps; without it nothing may be pruned."""
     max_age: DurationMs | None = None
-    """How old the newest backup may be; while it is older, nothing is pruned."""
+    """How old the newest backup may be, by default twice the longest pause of the schedule; while it is older, nothing
+    is pruned."""
     max_trial_age: Annotated[DurationMs | None, Field(exclude_if=lambda age: age is None)] = None
     """How old the newest that was restored on trial may be; with `verify: checksum`, 'backup run --trial' makes one."""
+
+    @property
+    def oldest(self) -> int | None:
+        """Return how many seconds old the newest may be; None when neither `maxAge` nor a schedule says so."""
+        if self.max_age is not None:
+            return self.max_age // 1000
+        return None if self.schedule is None else 2 * parse(self.schedule).longest_pause

@@ -9,6 +9,7 @@ from typing import Final
 from etcdplan.spec.load import LoadedSpec
 from etcdplan.spec.models import ClusterSpec
 from etcdplan.spec.problems import Address, Position, render_address
+from etcdplan.spec.schedule import parse
 from etcdplan.spec.units import format_duration, format_size
 from etcdplan.spec.versions import Severity, defects
 
@@ -40,6 +41,7 @@ LINT_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "EP124": "no policy for backups",
         "EP125": "backups that one identity alone opens",
         "EP126": "backups without Kubernetes' own keys",
+        "EP127": "backups that are too old before the next is due",
     }
 )
 """Code -> title. Codes keep their meaning; a retired one is not used again. EP118 and EP119 are of `pairs`."""
@@ -209,3 +211,8 @@ def _backup(spec: ClusterSpec) -> Iterator[_Advice]:
         what = "a snapshot alone brings neither tokens nor kubelets nor encrypted Secrets back"
         remedy = "leave it out, or back up Kubernetes' CA, sa.key and encryption configuration otherwise"
         yield "EP126", "note", ("backup", "include"), what, remedy
+    if spec.backup.schedule is not None and spec.backup.max_age is not None:
+        pause = parse(spec.backup.schedule).longest_pause
+        if spec.backup.max_age < 1000 * pause:
+            what = f"'schedule' pauses for up to {format_duration(1000 * pause)}"
+            yield "EP127", "warning", ("backup", "maxAge"), what, "use more than that, or a closer schedule"
