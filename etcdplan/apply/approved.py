@@ -50,8 +50,14 @@ class Approved:
         return tuple(tuple(sorted(group)) for group in self._groups[self._place :])
 
 
+_SHOWN = 20
+
+
 def what_changed(before: PlanDocument, now: PlanDocument) -> str:
-    """Name the facts that differ between the plan that was approved and the one that reality asks for now."""
+    """Name the facts that differ between the plan that was approved and the one that reality asks for now, a line each.
+
+    More than a screen of them mostly follow from the first.
+    """
     lines = []
     if before.spec_digest != now.spec_digest:
         lines.append("the spec is another one")
@@ -61,4 +67,6 @@ def what_changed(before: PlanDocument, now: PlanDocument) -> str:
         old, new = before.facts.get(name, "not there"), now.facts.get(name, "not there")
         if old != new:
             lines.append(f"{name}: {old} -> {new}")
-    return "; ".join(lines) or "the steps differ"
+    if len(lines) > _SHOWN:
+        lines[_SHOWN:] = [f"and {len(lines) - _SHOWN} more"]
+    return "\n".join(f"- {line}" for line in lines or ["the steps differ"])

@@ -7,7 +7,8 @@ from here. A line is on disk everywhere before the effect that it announces.
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol, Self
@@ -225,6 +226,20 @@ class RunnerFiles:
             os.fsync(file.fileno())
         if new:
             _sync(path.parent)
+
+    def forget(self, cluster: str, hosts: Callable[[str], bool]) -> None:
+        """Remove the journals of a cluster that had none but these hosts and is no more; others of its name stay.
+
+        What cannot be read or removed stays, too.
+        """
+        for path in (self._directory / cluster).glob("*.jsonl"):
+            with suppress(OSError, JournalDamaged):
+                first = read_journal(path.read_bytes()).records[:1]
+                named = first[0].body.get("hosts") if first else None
+                if isinstance(named, list) and named and all(hosts(f"{host}") for host in named):
+                    path.unlink()
+        with suppress(OSError):
+            (self._directory / cluster).rmdir()  # while others are in it, this does nothing
 
     def newest(self, cluster: str) -> bytes:
         """Return the journal of the newest run on a cluster of that name; empty when there is none to be read."""

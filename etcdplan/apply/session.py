@@ -79,7 +79,8 @@ class Session:
         with self._locked(state) as (lock, heartbeats):
             state, plan, now = self._planned()
             if now.digest != approved.digest:
-                raise StaleError(f"The plan is stale: {what_changed(approved, now)}.", hint=_AGAIN)
+                changed = what_changed(approved, now)
+                raise StaleError(f"The plan is stale. Since it was made:\n{changed}", hint=_AGAIN)
             return self._run(lock, heartbeats, state, plan, approved.digest, groups_of(approved))
 
     def resume(self) -> int:

@@ -121,9 +121,9 @@ def _alone() -> Iterator[None]:
 
 def _clear() -> None:
     """Remove what a demonstration left; raise `LabError` for a lab that somebody made, or kept."""
+    from etcdplan.cli.lab import remove
     from etcdplan.lab.directory import LabDirectory
     from etcdplan.lab.errors import LabError
-    from etcdplan.lab.processes import destroy
 
     lab = LabDirectory.named(NAME)
     # Hosts are made last: without any there is nothing to lose.
@@ -131,7 +131,7 @@ def _clear() -> None:
         raise LabError(
             f"There is a lab {NAME!r} already: {lab.path}.", hint=f"`etcdplan lab down {NAME}` removes it."
         )
-    destroy(lab)
+    remove(lab)
 
 
 def _writers(made: "LabDirectory") -> "Writers":

@@ -120,16 +120,31 @@ def make(
 
 @app.command("down")
 def down(name: LabName = "lab") -> int:
-    """End all processes of a lab, also of a half-made one, and remove its directory."""
+    """End all processes of a lab, also of a half-made one; remove its directory and this machine's journals of it."""
     from etcdplan.lab.directory import LabDirectory
     from etcdplan.lab.errors import LabError
-    from etcdplan.lab.processes import destroy
 
     place = LabDirectory.named(name)
-    if not destroy(place):
+    if not remove(place):
         raise LabError(f"There is no lab {name!r} in {place.path.parent}.", hint=_there_are())
     result(f"The lab {name} is gone.")
     return 0
+
+
+def remove(lab: "LabDirectory") -> bool:
+    """Remove a lab, and the journals of its runs on this machine; return whether there was anything of it."""
+    from etcdplan.apply.journal import RunnerFiles
+    from etcdplan.lab.errors import LabError
+    from etcdplan.lab.processes import destroy
+
+    try:
+        network = lab.file().network
+    except LabError:
+        return destroy(lab)
+    removed = destroy(lab)
+    # A real cluster may have the same name; only a lab has all its hosts in this network.
+    RunnerFiles.home().forget(lab.name, lambda host: host.startswith(f"{network}."))
+    return removed
 
 
 def _there_are() -> str:

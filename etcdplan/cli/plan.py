@@ -63,6 +63,12 @@ def plan(
             progress(f"Note: {printable(line)}")
     plan = unroll(cluster.target, state)
     document = to_document(plan, cluster.digest, spec_path=str(spec), advice=cluster.advice())
+    if any(step.kind == "install-etcd" for step in document.steps):
+        from etcdplan.hosts.etcd_archive import check_archive
+
+        for finding in check_archive(cluster.loaded):
+            color = colored(sys.stderr, no_color=no_color)
+            progress(finding_text(finding, spec, color=color, width=width()))
     if out is not None:
         write_file(out, dump(document))
     if json:

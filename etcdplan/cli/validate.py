@@ -18,6 +18,7 @@ Specs = Annotated[
 def validate(specs: Specs, json: Json = False, no_color: NoColor = False) -> int:
     """Check specs without looking at any host: mistakes are errors, unwise choices are warnings."""
     from etcdplan.errors import EtcdplanError
+    from etcdplan.hosts.etcd_archive import check_archive
     from etcdplan.render.diagnostics import finding_text
     from etcdplan.spec.lint import lint
     from etcdplan.spec.load import load_materials, load_spec
@@ -57,7 +58,7 @@ def validate(specs: Specs, json: Json = False, no_color: NoColor = False) -> int
             if not json:
                 show_error(error)
             continue
-        for finding in (*lint(loaded), *check_pairs(loaded)):
+        for finding in (*lint(loaded), *check_pairs(loaded), *check_archive(loaded)):
             diagnostics.append(
                 {
                     "severity": finding.severity,

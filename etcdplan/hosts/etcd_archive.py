@@ -13,6 +13,10 @@ from gzip import BadGzipFile, GzipFile
 from pathlib import Path
 
 from etcdplan.errors import EtcdplanError
+from etcdplan.spec.lint import Finding
+from etcdplan.spec.load import LoadedSpec
+from etcdplan.spec.problems import Address, render_address
+from etcdplan.spec.versions import Severity
 
 _WANTED = re.compile(r"(?:\./)?(?:[A-Za-z0-9_][A-Za-z0-9._+-]*/)?(etcd|etcdctl|etcdutl)")
 _PACKED = 512 << 20
@@ -24,6 +28,10 @@ _ELF = b"\x7fELF"
 
 class ArchiveError(EtcdplanError):
     """The archive that the spec names is not there, or is not what the spec says."""
+
+
+class ArchiveMissing(ArchiveError):
+    """It cannot be read at all."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class EtcdArchive:
             with self.path.open("rb") as file:
                 packed = file.read(_PACKED + 1)
         except OSError as error:
-            raise ArchiveError(
+            raise ArchiveMissing(
                 f"{self.path}, the archive that etcd comes from, cannot be read: {error.strerror}.",
                 hint="Put it there, or correct etcd.source.archive, which is relative to the spec.",
             ) from error
@@ -99,6 +107,34 @@ class EtcdArchive:
             f"{self.path} is no archive of etcd: {what}. Nothing of it was used.",
             hint="Use a release of etcd for Linux, such as etcd-v3.6.16-linux-amd64.tar.gz.",
         )
+
+
+def check_archive(loaded: LoadedSpec) -> tuple[Finding, ...]:
+    """Say whether the archive that a spec names can be used, before a run needs it.
+
+    That it is missing is a warning: it may be fetched by then, and `plan` goes without it.
+    """
+    etcd = loaded.spec.spec.etcd
+    if etcd.source is None:
+        return ()
+    archive = EtcdArchive(loaded.path.parent / etcd.source.archive, etcd.source.sha256)
+    try:
+        # Programs in Go have their strings as they are; nothing is run.
+        if etcd.version.encode() in archive.files()["etcd"]:
+            return ()
+        what = f"the etcd in {archive.path} is of another version than the spec's {etcd.version}"
+        remedy = "make 'version' and 'source' name the same release"
+        return (_finding(loaded, "EP132", ("spec", "etcd", "source", "archive"), what, remedy),)
+    except ArchiveMissing as error:
+        return (_finding(loaded, "EP131", ("spec", "etcd", "source", "archive"), error.message, error.hint),)
+    except ArchiveError as error:
+        return (_finding(loaded, "EP132", ("spec", "etcd", "source", "sha256"), error.message, error.hint),)
+
+
+def _finding(loaded: LoadedSpec, code: str, address: Address, what: str, remedy: str) -> Finding:
+    severity: Severity = "warning" if code == "EP131" else "error"
+    words = what.rstrip("."), remedy.rstrip(".")
+    return Finding(code, severity, render_address(address), loaded.position(address), *words)
 
 
 def _tar(plain: GzipFile) -> tarfile.TarFile:

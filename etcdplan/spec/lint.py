@@ -42,9 +42,12 @@ LINT_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "EP125": "backups that one identity alone opens",
         "EP126": "backups without Kubernetes' own keys",
         "EP127": "backups that are too old before the next is due",
+        "EP131": "archive of etcd missing",
+        "EP132": "archive of etcd that cannot be used",
     }
 )
-"""Code -> title. Codes keep their meaning; a retired one is not used again. EP118 and EP119 are of `pairs`."""
+"""Code -> title. Codes keep their meaning; a retired one is not used again. EP118 and EP119 are of `pairs`,
+EP131 and EP132 of `hosts.etcd_archive`."""
 
 
 @dataclass(frozen=True, slots=True)

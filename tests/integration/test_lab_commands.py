@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -17,6 +18,7 @@ def check_gone(lab: Lab) -> None:
     assert lab.processes() == []
     assert not lab.place.path.exists()
     assert lab.name not in json.loads(lab.run("lab", "status", "--json").out)["labs"]
+    assert [path for path in lab.state_home.rglob("*") if lab.name in path.parts[-2:]] == []
 
 
 def test_up_break_plan_apply_down(lab: Lab, tmp_path: Path) -> None:
@@ -28,10 +30,13 @@ def test_up_break_plan_apply_down(lab: Lab, tmp_path: Path) -> None:
     assert lab.run("show", saved).out.split("Plan digest")[0] in shown
     assert "Apply complete! Steps: 5 done" in lab.run("apply", saved).err
     lab.settled()
+    assert list(lab.state_home.rglob(f"{lab.name}/*.jsonl"))
     # What was approved has been done; it is not done once more.
     before = lab.effects()
     stale = lab.run("apply", saved, expect=3)
     assert "stale" in stale.err
+    # A difference a line.
+    assert re.search(r"^│ - member/.*: member2, .* -> member2, voter, serves$", stale.err, re.MULTILINE), stale.err
     assert lab.effects() == before
     assert "3 of 3 voters serve" in lab.run("status", lab.spec).out
     lab.run("lab", "down", lab.name)

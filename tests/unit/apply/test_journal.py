@@ -368,3 +368,20 @@ def test_old_journals_are_emptied_once() -> None:
     view = latest_run(stores)
     assert view is not None
     assert view.start.token == 30
+
+
+def test_journals_of_what_is_no_more_are_forgotten_and_no_others(tmp_path: Path) -> None:
+    """Those of another cluster of the same name, and what is no journal, stay."""
+    files = RunnerFiles(tmp_path)
+    start(hosts(), token=7, runner=files)
+    start(hosts(), token=8, runner=files)
+    files.append("prod/strange.jsonl", b"no journal")
+    files.forget("prod", lambda host: host in ("h1", "h2"))
+    assert len(list(tmp_path.glob("prod/*"))) == 3
+    files.forget("prod", lambda host: host.startswith("h"))
+    assert [path.name for path in tmp_path.glob("prod/*")] == ["strange.jsonl"]
+    (tmp_path / "prod/strange.jsonl").unlink()
+    start(hosts(), token=9, runner=files)
+    files.forget("prod", lambda host: host.startswith("h"))
+    assert not (tmp_path / "prod").exists()
+    files.forget("prod", lambda host: True)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from etcdplan.hosts.etcd_archive import ArchiveError, EtcdArchive
+from etcdplan.hosts.etcd_archive import ArchiveError, EtcdArchive, check_archive
+from etcdplan.spec.load import load_spec
 
 ELF = b"\x7fELF program"
 TOP = "etcd-v3.6.16-linux-amd64"
@@ -117,3 +118,40 @@ def test_another_checksum_is_told_with_both(tmp_path: Path) -> None:
 def test_no_file(tmp_path: Path, name: str) -> None:
     with pytest.raises(ArchiveError, match="cannot be read"):
         EtcdArchive(tmp_path / name, "ab" * 32).files()
+
+
+def finding(place: Path, sha256: str, version: str = "3.6.16") -> tuple[str, str, str, str]:
+    spec = place / "spec.yaml"
+    spec.write_text(
+        f"""apiVersion: etcdplan/v1
+kind: EtcdCluster
+metadata: {{name: prod}}
+spec:
+  etcd:
+    version: {version}
+    source:
+      archive: etcd.tar.gz
+      sha256: "{sha256}"
+  members: [{{name: m1, host: 10.0.0.1}}]
+  tls: {{mode: none, allowPlaintext: true}}
+"""
+    )
+    found = check_archive(load_spec(spec))
+    if not found:
+        return ("", "", "", "")
+    (one,) = found
+    return one.code, one.severity, f"{one.address} {one.position.line}", one.what
+
+
+def test_what_a_spec_says_of_it_is_checked_before_a_run_needs_it(tmp_path: Path) -> None:
+    missing = finding(tmp_path, "0" * 64)
+    assert missing[:3] == ("EP131", "warning", "spec.etcd.source.archive 8")
+    assert "etcd.tar.gz, the archive that etcd comes from, cannot be read" in missing[3]
+    made = archive(tmp_path, lambda tar: file(tar, f"{TOP}/etcd", ELF + b" 3.6.16 and more"))
+    assert finding(tmp_path, made.sha256) == ("", "", "", "")
+    other = finding(tmp_path, made.sha256, "3.6.15")
+    assert other[:3] == ("EP132", "error", "spec.etcd.source.archive 8")
+    assert "is of another version than the spec's 3.6.15" in other[3]
+    wrong = finding(tmp_path, "0" * 64)
+    assert wrong[:3] == ("EP132", "error", "spec.etcd.source.sha256 9")
+    assert f"has the SHA-256 {made.sha256}" in wrong[3]
