@@ -133,6 +133,8 @@ class HostReport:
     """What lies restored beside etcd's data."""
     kept: StoreReader | None = None
     """The host's own directory as it was then, if that was asked for and saves requests to the host."""
+    installed: frozenset[str] | None = None
+    """The API servers that the host can run, by name; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

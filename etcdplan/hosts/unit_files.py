@@ -49,6 +49,11 @@ class UnitFiles:
         return self.root / PROGRAMS / ("etcd" if self.is_etcd else "kube-apiserver")
 
     @property
+    def installed(self) -> bool:
+        """Whether an API server's own flags are there, without which none can be started."""
+        return self._base.exists()
+
+    @property
     def _flags(self) -> Path:
         return self.root / CONFIG / f"{self.name}.flags"
 

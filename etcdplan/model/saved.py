@@ -29,7 +29,7 @@ def dump_state(state: State) -> dict[str, Any]:
             del host["staged"]
         _without_defaults(host)
         for unit in (host["etcd"], *host["api_servers"].values()):
-            for name in ("drained", "armed", "rolled_back"):
+            for name in ("drained", "missing", "armed", "rolled_back"):
                 if not unit[name]:
                     del unit[name]  # So that older versions read it, too.
     return {"format_version": FORMAT_VERSION, "state": saved}

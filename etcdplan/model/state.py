@@ -59,7 +59,7 @@ class Unit:
 
     `held` means that it is kept from starting; `failing` that its supervisor gave up after repeated failures, and
     that neither its settings nor the host's certificates have changed since; `drained` that the clients of an API
-    server were routed away from it.
+    server were routed away from it; `missing` that the host has no such API server.
 
     `armed`: the host puts the former settings back unless a run is there that looks after the new ones. `rolled_back`
     says when and why it has done so, until these settings are changed again. Neither decides what is planned.
@@ -70,6 +70,7 @@ class Unit:
     held: bool = False
     failing: bool = False
     drained: bool = False
+    missing: bool = False
     armed: bool = field(default=False, compare=False)
     rolled_back: str = field(default="", compare=False)
 

@@ -9,7 +9,17 @@ from etcdplan.hosts.each import Each, in_turn
 from etcdplan.hosts.ports import EtcdReport, HostReport, Hosts, HostUnreachable, LeafFile, StoreReader
 from etcdplan.model.facts import ABSENT, Fact, known, unknown
 from etcdplan.model.machine import Figures
-from etcdplan.model.state import Host, Leaf, Membership, Process, Record, State, Unit, host_of
+from etcdplan.model.state import (
+    Host,
+    Leaf,
+    Membership,
+    Process,
+    Record,
+    State,
+    Unit,
+    api_server_unit,
+    host_of,
+)
 from etcdplan.observe.membership import compose
 from etcdplan.observe.record import decode_record
 
@@ -104,7 +114,9 @@ def observe(
         remembered=any(one.record.value is not None or one.record.is_unknown for one in seen.values()),
     )
     serving = timeout >= PATIENCE and any(answer.serves for answer in answers.values())
-    built = {address: _host(one, credentials, now=now, serving=serving) for address, one in seen.items()}
+    built = {
+        address: _host(one, target, credentials, now=now, serving=serving) for address, one in seen.items()
+    }
     return State(
         hosts=built,
         membership=membership,
@@ -185,7 +197,7 @@ def _newest(seen: Iterable[_Seen]) -> Membership | None:
     return Membership(record.cluster_id, record.members)
 
 
-def _host(one: _Seen, credentials: Credentials, *, now: int, serving: bool) -> Host:
+def _host(one: _Seen, target: Target, credentials: Credentials, *, now: int, serving: bool) -> Host:
     report = one.report
     if report is None:
         gone = unknown(f"host/{one.address}", one.why)
@@ -195,6 +207,10 @@ def _host(one: _Seen, credentials: Credentials, *, now: int, serving: bool) -> H
         name: _answering(unit, now=now, answers=None, expected=serving)
         for name, unit in report.api_servers.items()
     }
+    for server in target.api_servers.values():
+        name = server.unit.removeprefix(api_server_unit(""))
+        if server.host == one.address and report.installed is not None and name not in report.installed:
+            servers[name] = replace(servers.get(name, Unit()), missing=True)
     leafs = {
         leaf: _read(fact, f"host/{one.address}/certificate/{leaf}", credentials.leaf)
         for leaf, fact in report.leafs.items()

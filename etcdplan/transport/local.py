@@ -121,6 +121,7 @@ class LocalHost:
                 trust=self._fact("trust", partial(read_if_there, root / CA_FILE.lstrip("/"))),
                 record=self._fact("record", partial(read_if_there, self.store.directory / RECORD)),
                 api_servers={name: self._unit(files, deadline) for name, files in servers.items()},
+                installed=frozenset(name for name, files in servers.items() if files.installed),
                 free_bytes=self._free_bytes(etcd),
                 machine=Machine(
                     data=self._fact("disk", lambda: self._volumes(etcd)[0]),

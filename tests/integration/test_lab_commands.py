@@ -36,7 +36,9 @@ def test_up_break_plan_apply_down(lab: Lab, tmp_path: Path) -> None:
     stale = lab.run("apply", saved, expect=3)
     assert "stale" in stale.err
     # A difference a line.
-    assert re.search(r"^│ - member/.*: member2, .* -> member2, voter, serves$", stale.err, re.MULTILINE), stale.err
+    assert re.search(r"^│ - member/.*: member2, .* -> member2, voter, serves$", stale.err, re.MULTILINE), (
+        stale.err
+    )
     assert lab.effects() == before
     assert "3 of 3 voters serve" in lab.run("status", lab.spec).out
     lab.run("lab", "down", lab.name)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from etcdplan.model.facts import ABSENT, known, unknown
 from etcdplan.model.machine import Machine
 from etcdplan.model.settle import lose
-from etcdplan.model.state import Data, Member
+from etcdplan.model.state import Data, Member, Unit
 from tests.plans.clusters import (
     api_servers,
     bare,
@@ -201,6 +201,16 @@ def refused_api_server_not_listed() -> Case:
     """A node leaves with its member and its API server, and the API server still runs."""
     spec = spec_of(members(1, 2), api_servers(2, net=0), connect="own")
     return spec, running(STACKED)
+
+
+@case
+def refused_api_server_missing() -> Case:
+    """Somebody gave an API server another name in the spec; its host knows the old one."""
+    before = spec_of(members(1, 2, 3), {"cp1": "10.0.1.1"})
+    state = running(before)
+    host = state.host("10.0.1.1")
+    seen = replace(host, api_servers={**host.api_servers, "apiserver-1": Unit(missing=True)})
+    return spec_of(members(1, 2, 3), {"apiserver-1": "10.0.1.1"}), state.with_host(seen)
 
 
 @case

@@ -12,7 +12,7 @@ from etcdplan.model.facts import ABSENT, known
 from etcdplan.model.identity import DEFAULT_CLUSTER
 from etcdplan.model.machine import Machine
 from etcdplan.model.settle import settle
-from etcdplan.model.state import Data, Host, Settings, host_of
+from etcdplan.model.state import Data, Host, Settings, Unit, host_of
 from tests.support import model_by_hand as by_hand
 from tests.support.model_world import World
 
@@ -127,13 +127,15 @@ def _api_unit(rng: Random, world: World) -> tuple[Host, str] | None:
 
 
 def kill_api_server(rng: Random, world: World, target: Target) -> str | None:
+    """It ends; one that is down is taken off its host."""
     found = _api_unit(rng, world)
     if found is None:
         return None
     host, name = found
-    unit = replace(host.api_servers[name], process=ABSENT)
+    missing = host.api_servers[name].process.value is None
+    unit = Unit(missing=True) if missing else replace(host.api_servers[name], process=ABSENT)
     world.change(host.address, api_servers={**host.api_servers, name: unit})
-    return f"kill {name}"
+    return f"{'uninstall' if missing else 'kill'} {name}"
 
 
 def hang_api_server(rng: Random, world: World, target: Target) -> str | None:

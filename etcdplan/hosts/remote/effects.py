@@ -224,19 +224,28 @@ class RemoteEffects:
         return Calls(self._once, self.access)
 
     def _service(self, view: View, unit: str) -> tuple[str, Service | None]:
-        name = self.layout.unit(unit, view.units)
+        name = self._named(view, unit)
         return name, view.service(name)
+
+    def _named(self, view: View, unit: str) -> str:
+        if view.silence:
+            raise ValueError(f"systemd does not answer there ({view.silence})")
+        return self.layout.unit(unit, view.units)
 
     def _name(self, unit: str, *, missing: str = "") -> str:
         """Return systemd's name for a unit; `missing`, if given, for one that is not there."""
         if unit == ETCD:
             return self.layout.etcd_unit
-        try:
-            return self._seen(lambda view: self.layout.unit(unit, view.units), unit)
-        except HostRefused:
-            if missing:
-                return missing
-            raise
+
+        def name(view: View) -> str:
+            try:
+                return self._named(view, unit)
+            except HostRefused:
+                if missing:
+                    return missing
+                raise
+
+        return self._seen(name, f"Nothing can be done with {unit} on {self.shell.address}")
 
     def _seen(self, conclude: Callable[[View], T], problem: str) -> T:
         """Look at the host first; a `ValueError` of `conclude` is a refusal."""

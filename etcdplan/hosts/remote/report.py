@@ -29,6 +29,9 @@ def report(address: str, layout: Layout, view: View) -> HostReport:
     """Return the report; raise `NotLookedAt` when something more has to be read first."""
     facts = _Facts(address, layout, view)
     names = layout.unit_names(unit for unit in view.units if unit != layout.etcd_unit)
+    if view.silence:
+        # What units there are is not known; those of the spec's API servers are taken for there, and say nothing.
+        names = {name: unit or f"kube-apiserver-{name}.service" for name, unit in layout.api_servers.items()}
     return HostReport(
         etcd=facts.unit("etcd", layout.etcd_unit, etcd=True),
         data=facts.fact("data", facts.data),
@@ -38,6 +41,7 @@ def report(address: str, layout: Layout, view: View) -> HostReport:
         api_servers={
             name: facts.unit(api_server_unit(name), unit, etcd=False) for name, unit in sorted(names.items())
         },
+        installed=frozenset(names),
         free_bytes=facts.free_bytes(),
         boot_id=view.machine.boot_id,
         machine=facts.machine(),
@@ -157,7 +161,7 @@ class _Facts:
 
     def _process(self, unit: str, *, etcd: bool) -> Process | None:
         if unit not in self._view.units:
-            self._view.service(unit)
+            self._view.service(unit)  # It raises why.
         program = self._view.programs.get(unit)
         if program is None:
             if etcd:

@@ -85,6 +85,11 @@ class View:
     program: bytes | None = None
     """What is to be said of the program that was asked about, one line a file; None when it is not there."""
 
+    @property
+    def silence(self) -> str:
+        """What became of the question to systemd when it was not answered; empty when it was."""
+        return next((text for text in self.trouble if text.startswith("systemctl: ")), "")
+
     def read(self, path: str) -> str | None:
         """Return a file's text, None when there is none; raise `ValueError`, or `NotLookedAt`."""
         file = self.file(path)

@@ -113,7 +113,23 @@ def foreign_data(wanted: MemberTarget, what: str) -> Refusal:
 
 def nothing_unsupported(view: View) -> Refusal | None:
     """Changes that are not supported yet."""
-    return _members_unsupported(view) or _authority_unsupported(view)
+    return _members_unsupported(view) or _authority_unsupported(view) or _api_server_missing(view)
+
+
+def _api_server_missing(view: View) -> Refusal | None:
+    for server in view.api_servers:
+        units = view.state.host(server.host).api_servers
+        if view.state.host(server.host).unit(server.unit).missing:
+            there = ", ".join(sorted(name for name, unit in units.items() if not unit.missing))
+            return Refusal(
+                "api-server-missing",
+                f"apiserver/{server.name}",
+                f"Host {server.host} has no API server {server.name}; "
+                f"{'there is ' + there if there else 'there is none at all'}.",
+                "Name it in the spec as its host does, or install it first, or leave it out of the spec: etcdplan sets "
+                "flags of API servers, and installs and renames none.",
+            )
+    return None
 
 
 def _members_unsupported(view: View) -> Refusal | None:

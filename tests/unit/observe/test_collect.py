@@ -1,8 +1,12 @@
 """What is seen, what is not there, and what could not be seen are three things."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from etcdplan.hosts.ports import EtcdReport, ListedMember, ManagedHost
+from etcdplan.hosts.ports import EtcdReport, HostReport, ListedMember, ManagedHost
 from etcdplan.model.facts import ABSENT, Fact, UnknownFact, known
 from etcdplan.model.machine import Figures
 from etcdplan.observe.collect import observe
@@ -46,6 +50,27 @@ def test_an_unreachable_host_is_unknown_and_not_empty(world: FakeWorld) -> None:
         with pytest.raises(UnknownFact):
             fact.get()
     assert Runner(world, SPEC).plan().refusals[0].exit_code == 8
+
+
+def test_an_api_server_that_its_host_does_not_have_is_missing(world: FakeWorld) -> None:
+    """Where it is not known what a host can run, none is."""
+    runner = Runner(world, SPEC)
+    (server,) = runner.target.api_servers.values()
+    for installed, missing in ((None, False), (frozenset({"other"}), True), (frozenset({"cp1"}), False)):
+
+        class Host:
+            def __init__(self, address: str) -> None:
+                self._real = runner.hosts.host(address)
+
+            def inspect(self, **how: Any) -> HostReport:
+                return replace(self._real.inspect(**how), installed=installed)  # noqa: B023
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self._real, name)
+
+        hosts = SimpleNamespace(host=Host)
+        state = observe(runner.target, hosts, CREDENTIALS, now=0)  # type: ignore[arg-type]
+        assert state.host(server.host).unit(server.unit).missing == missing
 
 
 def test_nobody_is_looked_at_twice(world: FakeWorld) -> None:

@@ -12,6 +12,8 @@ from etcdplan.errors import EtcdplanError
 from etcdplan.hosts.ports import HostRefused
 from etcdplan.hosts.processes import wait_until
 from etcdplan.hosts.remote import effects as effects_module
+from etcdplan.hosts.remote.host import RemoteHost
+from etcdplan.hosts.remote.layout import Layout
 from etcdplan.model.state import ETCD, Data
 from tests.unit.hosts.remote.conftest import SETTINGS, Bench
 from tests.unit.hosts.remote.units import DEBIAN
@@ -290,6 +292,26 @@ def test_without_systemd_nothing_is_known_and_nothing_done(bench: Bench) -> None
         assert "Failed to connect to bus" in (fact.why or "")
     with pytest.raises(EtcdplanError, match="Failed to connect to bus"):
         start(bench)
+
+
+def test_without_systemd_an_api_server_is_not_taken_for_missing(bench: Bench) -> None:
+    bench.file(API, "[Service]\nExecStart=/usr/local/bin/kube-apiserver --secure-port=1\n")
+    host = RemoteHost(bench.shell, bench.members, Layout(api_servers={"cp-1": "", "cp-2": ""}))
+    assert host.inspect(timeout=10).installed == {"cp-1"}
+    bench.file("fake/broken", "")
+    report = host.inspect(timeout=10)
+    assert report.installed == {"cp-1", "cp-2"}
+    for name in ("cp-1", "cp-2"):
+        unit = report.api_servers[name]
+        for fact in (unit.settings, unit.process):
+            assert "Failed to connect to bus" in (fact.why or "")
+    effects, silent = host.effects, "systemd does not answer there .systemctl: Failed to connect to bus"
+    with pytest.raises(HostRefused, match=f"apiserver/cp-1 on 10.0.0.1: {silent}"):
+        effects.stop(bench.claim(), "apiserver/cp-1")
+    with pytest.raises(HostRefused, match=f"settings of apiserver/cp-1 cannot be written: {silent}"):
+        effects.write_settings(bench.claim(), "apiserver/cp-1", {"etcd-servers": "https://b:1"})
+    with pytest.raises(HostRefused, match=silent):
+        effects.install_leaf(bench.claim(), "apiserver-cp-2", b"")
 
 
 def test_the_record_comes_and_goes(bench: Bench) -> None:
