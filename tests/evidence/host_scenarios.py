@@ -157,6 +157,8 @@ class Place:
         for failure in beyond:
             print(f"  {failure}", flush=True)
             moments.append(failure.ended)
+        if moments:
+            self._note_elections()
         for moment in moments:
             print("\n".join(self.trace.around(moment)), flush=True)
         lost = writers.lost(self.urls()) + clients.lost()
@@ -174,6 +176,16 @@ class Place:
                 self._unsettled(),
             )
         )
+
+    def _note_elections(self) -> None:
+        """Note what etcd said of leaders, each line at its time: the hosts have this machine's monotonic clock."""
+        found = "grep -E 'became|elected|lost leader|overloaded|slow fdatasync'"
+        command = f"journalctl --no-pager -o short-monotonic -n 5000 -u etcd | {found}"
+        for host in self.fleet.bed.hosts:
+            said = host.exec("sh", "-c", command, check=False).stdout if host.running else ""
+            for line in said.splitlines():
+                at, _, text = line.removeprefix("[").partition("] ")
+                self.trace.lines.append((float(at), f"{host.name}: {text[:200]}"))
 
     def fail_disk(self, number: int) -> None:
         """Take a member's data away, as a new disk does; the others go on."""

@@ -282,8 +282,11 @@ configs=$chosen
 if [ -n "$configs" ]; then
     paths=$paths$newline$(named $configs)
 fi
+# Not twice.
+own=/etc/systemd/system/$etcd_unit
+case $newline$units$newline in *"$newline$own$newline"*) own= ;; esac
 # shellcheck disable=SC2086 # one file a line
-files $units $environments $configs $more "/etc/systemd/system/$etcd_unit" /etc/etcdplan/pki/ca.crt /var/lib/etcdplan/record.json
+files $units $environments $configs $more $own /etc/etcdplan/pki/ca.crt /var/lib/etcdplan/record.json
 
 unit= pid=0 told=
 while IFS= read -r line; do
