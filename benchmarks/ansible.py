@@ -75,7 +75,12 @@ def setup(fleet: Fleet, hosts: int) -> None:
             *("-f", str(hosts), "-u", fleet.user, "--become"),
             *("--private-key", str(fleet.bed.identity), f"--ssh-common-args={options}"),
         ],
-        env={"PATH": os.environ["PATH"], "HOME": str(fleet.directory), "LC_ALL": "C.UTF-8"},
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(fleet.directory),
+            "LC_ALL": "C.UTF-8",
+            "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
+        },
         stdout=subprocess.DEVNULL,
         check=True,
     )

@@ -1,10 +1,10 @@
 """A systemd host behind a shell: everything that is read or changed there is a script that runs on it."""
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from etcdplan.hosts.ports import EtcdReport, HostReport
 from etcdplan.hosts.remote.calls import EtcdAccess
-from etcdplan.hosts.remote.effects import RemoteEffects
 from etcdplan.hosts.remote.inspect import inspect
 from etcdplan.hosts.remote.layout import Layout
 from etcdplan.hosts.remote.report import report
@@ -13,6 +13,9 @@ from etcdplan.hosts.remote.view import View
 from etcdplan.hosts.shell import Shell
 from etcdplan.model.facts import Fact, known
 from etcdplan.model.machine import Figures
+
+if TYPE_CHECKING:
+    from etcdplan.hosts.remote.effects import RemoteEffects
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,11 @@ class RemoteHost:
         return RemoteStore(self.shell)
 
     @property
-    def effects(self) -> RemoteEffects:
+    def effects(self) -> "RemoteEffects":
         """What can be changed."""
+        # Here, because what only looks needs none of it.
+        from etcdplan.hosts.remote.effects import RemoteEffects
+
         return RemoteEffects(self.shell, self.access, self.layout)
 
     def inspect(self, *, timeout: float, kept: bool = False) -> HostReport:
