@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from etcdplan.cli.backup_keygen import keygen
+from etcdplan.cli.backup_units import units
 from etcdplan.cli.measured import Measured, Metrics
 from etcdplan.cli.options import AgeIdentity, Json, SpecPath
 from etcdplan.cli.output import progress, result, result_json
@@ -49,6 +50,7 @@ def backup() -> None:
 
 
 app.command("keygen")(keygen)
+app.command("units")(units)
 
 
 @app.command("run")
@@ -56,6 +58,10 @@ def run(
     spec: SpecPath,
     trial: Annotated[
         bool, typer.Option("--trial", help="Restore it on trial, though the spec has 'verify: checksum'.")
+    ] = False,
+    if_due: Annotated[
+        bool,
+        typer.Option("--if-due", help="Only when none was taken since spec.backup.schedule's last time."),
     ] = False,
     json: Json = False,
     metrics: Metrics = None,
@@ -80,6 +86,7 @@ def run(
     Exits with 6 when some destination does not have it.
     """
     from etcdplan.cli.cluster import connect, load
+    from etcdplan.cli.destinations import not_due
     from etcdplan.cli.taking import Taking, survivors_of
     from etcdplan.render.backup import taken_text
 
@@ -87,6 +94,9 @@ def run(
         raise UsageError("--from-data and --without-quorum are two ways.", hint="Give one of them.")
     with Measured("run", spec, metrics) as measured:
         cluster = load(spec)
+        if if_due and (since := not_due(cluster.loaded, policy_of(cluster.loaded))):
+            result_json({"formatVersion": 1, "due": False}) if json else result(since)
+            return measured.end(0)
         taking = Taking.of(cluster, age_identity or [], etcd_dir, scratch, verify="restore" if trial else "")
         with connect(cluster, age_identity or []) as reached:
             state = reached.observe()

@@ -1,19 +1,26 @@
 """Where the backups of a spec are, and who may have signed them: where the real ones are wired in."""
 
+import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from etcdplan.backup.due import is_due
+from etcdplan.backup.manifest import written as stamped
 from etcdplan.backup.seen import Watch, see
 from etcdplan.backup.signing import PublicKey
 from etcdplan.cli.keys import beside
 from etcdplan.errors import SpecError
 from etcdplan.spec.document import read_regular_file
+from etcdplan.spec.schedule import parse
 
 if TYPE_CHECKING:
     from etcdplan.backup.destination import Destination
     from etcdplan.model.backups import Store
     from etcdplan.spec.backup import Backup
     from etcdplan.spec.load import LoadedSpec
+
+PATIENCE: Final = 10.0
+"""Seconds that a destination may take to say what it has, where nothing else is looked at."""
 
 
 def destination(loaded: "LoadedSpec", place: str) -> "Destination":
@@ -45,3 +52,15 @@ def watch(loaded: "LoadedSpec", policy: "Backup") -> Watch:
         return see(destination(loaded, place), loaded.spec.metadata.name, trusted_keys(loaded, policy))
 
     return Watch({place: partial(look, place) for place in policy.destinations})
+
+
+def not_due(loaded: "LoadedSpec", policy: "Backup") -> str:
+    """Say why no scheduled backup is to be taken now; empty when one is. Raises `SpecError` without a schedule."""
+    if policy.schedule is None:
+        raise SpecError(
+            "The spec has no schedule for backups.", hint="Set spec.backup.schedule, or leave --if-due out."
+        )
+    schedule, now = parse(policy.schedule), int(time.time())
+    if is_due(schedule, watch(loaded, policy).begin(PATIENCE, glance=False)(), now):
+        return ""
+    return f"None is due: one was taken since {stamped(schedule.last_before(now))}."

@@ -21,9 +21,6 @@ Metrics = Annotated[
     ),
 ]
 
-_PATIENCE = 10.0
-"""Seconds that a destination may take to say what it has."""
-
 
 @dataclass
 class Measured:
@@ -62,7 +59,7 @@ class Measured:
 
     def _write(self, file: Path, *, everywhere: bool) -> None:
         from etcdplan.cli.backup import policy_of
-        from etcdplan.cli.destinations import destination, watch
+        from etcdplan.cli.destinations import PATIENCE, destination, watch
         from etcdplan.cli.files import write_file
         from etcdplan.render.metrics import CommandEnd, metrics_text
         from etcdplan.spec.load import load_spec
@@ -70,7 +67,7 @@ class Measured:
         loaded = load_spec(self.spec)
         policy = policy_of(loaded)
         ended = time.time()
-        stores = watch(loaded, policy).begin(_PATIENCE, glance=False)()
+        stores = watch(loaded, policy).begin(PATIENCE, glance=False)()
         failed = set()
         for place in policy.destinations:
             try:

@@ -6,7 +6,7 @@ Source: crontab(5). Where both the day of the month and that of the week are res
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Final
@@ -67,6 +67,20 @@ class Schedule:
             return 0
         apart = max(b - a for a, b in pairwise([*due, due[0] + _CYCLE]))
         return 60 * max(within, apart * 1440 - (minutes[-1] - minutes[0]))
+
+    def last_before(self, now: int) -> int:
+        """Return when a run was due last, unix seconds; `now` itself counts."""
+        time = datetime.fromtimestamp(now, UTC)
+        for back in range(_CYCLE + 1):
+            day = time.date() - timedelta(back)
+            minutes = 60 * time.hour + time.minute if not back else 24 * 60
+            due = [
+                m for hour in self.hours for minute in self.minutes if (m := 60 * hour + minute) <= minutes
+            ]
+            if due and self.on(day):
+                midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+                return int(midnight.timestamp()) + 60 * due[-1]
+        return 0
 
     def on_calendar(self) -> Iterator[str]:
         """Yield the events of a systemd timer (systemd.time(7)) that together are this schedule."""

@@ -72,6 +72,14 @@ def format_size(size: int) -> str:
     return _exact(size, SIZE_UNITS)
 
 
+def duration(text: str) -> int:
+    """Return the milliseconds of a duration as a spec has it; raise `Invalid`."""
+    match = re.fullmatch(_pattern(DURATION_UNITS), text)
+    if match is None:
+        raise Invalid(f"{shown(text)} is not a duration", "write a whole number and a unit, such as 10m")
+    return int(text[: match.start(1)]) * DURATION_UNITS[match[1]]
+
+
 DurationMs: TypeAlias = Annotated[
     int,
     BeforeValidator(_parser(DURATION_UNITS, "duration", "100ms or 30d", MAX_DURATION_MS)),

@@ -2,9 +2,11 @@
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from etcdplan.lab.binaries import etcd_binaries
 from etcdplan.pki.keyfile import new_identity, write_identity
@@ -160,3 +162,36 @@ def test_what_takes_something_away_rests_on_a_backup(lab: Lab) -> None:
     # No identity is needed for what needs no backup.
     lab.run("apply", spec, "--auto-approve")
     assert len(list((lab.place.path / "backups").glob("*.json"))) == 1
+
+
+def test_a_second_host_takes_over_when_the_first_is_silent(lab: Lab) -> None:
+    """Two machines with a signing key each, of which both are trusted, run what their timers would."""
+    lab.up(1)
+    document = yaml.safe_load(with_backups(lab.spec).read_text())
+    lab.run("backup", "keygen", lab.place.path / "second.ed25519")
+    policy = document["spec"]["backup"] | {"schedule": "@daily", "verify": "checksum"}
+    policy["encryption"]["trustedKeys"].append("second.ed25519.pub")
+
+    def host(key: str, **more: str) -> Path:
+        signs = {**policy["encryption"], "signingKey": key}
+        path = lab.place.path / f"{key}.yaml"
+        document["spec"]["backup"] = policy | more | {"encryption": signs}
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+    first, second = host("backup.ed25519"), host("second.ed25519")
+    assert "Backup lab" in lab.run("backup", "run", first, "--if-due").out.replace(lab.place.name, "lab")
+    assert "None is due" in lab.run("backup", "run", second, "--if-due").out
+    assert "None is due" in lab.run("backup", "run", first, "--if-due").out
+
+    # The next time comes, and the first is cut off.
+    next_minute = int(time.time()) // 60 * 60 + 60
+    at = time.gmtime(next_minute)
+    second = host("second.ed25519", schedule=f"{at.tm_min} {at.tm_hour} * * *")
+    assert "None is due" in lab.run("backup", "run", second, "--if-due").out or time.time() >= next_minute
+    time.sleep(max(next_minute - time.time(), 0))
+    lab.run("backup", "run", second, "--if-due")
+    places = json.loads(lab.run("backup", "list", second, "--json").out)["destinations"]
+    assert [len(place["backups"]) for place in places] == [2, 2]
+    assert not any(place["distrusted"] for place in places)
+    assert "No drift." in lab.run("drift", second).out
