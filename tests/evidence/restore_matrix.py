@@ -1,6 +1,6 @@
 """Backups of every minor version of etcd, restored to one, three and five members on other hosts.
 
-python -m tests.evidence.restore_matrix [--versions 3.6.16,…] [--out FILE]
+python -m tests.evidence.restore_matrix [--versions 3.6.16,…] [--without-api-server] [--out FILE]
 """
 
 import argparse
@@ -39,6 +39,7 @@ class Place:
 
     lab: Lab
     version: str
+    api_server: bool
 
     def etcdctl(self, *arguments: str, host: int) -> str:
         """Run etcdctl through the member on a host."""
@@ -77,26 +78,34 @@ class Place:
         except OSError as error:
             return 0, str(error)
 
+    def ready(self) -> bool:
+        """Whether the API server, if there is one, says that it is."""
+        return not self.api_server or self.ask("/readyz")[0] == 200
+
+    def seen(self) -> str:
+        """Return the resource version that a client has seen last."""
+        return str(json.loads(self.ask(MAPS)[1])["metadata"]["resourceVersion"]) if self.api_server else ""
+
     def watcher(self, seen: str) -> str:
         """Return what who watches on is answered."""
+        if not self.api_server:
+            return "not tried"
         status, said = self.ask(f"{MAPS}?watch=1&timeoutSeconds=8&resourceVersion={seen}")
         if status == 200 and said:
             return str(json.loads(said.splitlines()[0])["object"].get("code", "events"))
         return str(status) if status != 200 else "silence"
 
 
-def rows(version: str, directory: Path) -> list[str]:
+def rows(version: str, directory: Path, *, api_server: bool) -> list[str]:
     """Do all of it with one version."""
     with Lab(directory) as lab:
-        lab.make(5, version=version, api_servers=1)
-        base = next(lab.root(11).rglob("apiserver-cp1.base"))
-        base.write_text(f"{base.read_text()}--token-auth-file=/etc/kubernetes/tokens.csv\n")
-        (lab.root(11) / "etc/kubernetes/tokens.csv").write_text(f'{TOKEN},admin,1,"system:masters"\n')
-        document = yaml.safe_load(lab.spec.read_text())
-        document["spec"]["apiServers"]["instances"] = [{"name": "cp1", "host": lab.address(11)}]
-        lab.spec.write_text(yaml.safe_dump(document, sort_keys=False))
+        lab.make(5, version=version, api_servers=int(api_server))
+        if api_server:
+            base = next(lab.root(11).rglob("apiserver-cp1.base"))
+            base.write_text(f"{base.read_text()}--token-auth-file=/etc/kubernetes/tokens.csv\n")
+            (lab.root(11) / "etc/kubernetes/tokens.csv").write_text(f'{TOKEN},admin,1,"system:masters"\n')
         policy = with_backups(lab.spec)
-        place = Place(lab, version)
+        place = Place(lab, version, api_server)
 
         def of(*hosts: int) -> Path:
             document = yaml.safe_load(policy.read_text())
@@ -114,8 +123,8 @@ def rows(version: str, directory: Path) -> list[str]:
         place.put(300, 400)
         before, there, found = place.header(1), 1, []
         for hosts in SIZES:
-            assert wait_until(lambda: place.ask("/readyz")[0] == 200, timeout=60)
-            seen = json.loads(place.ask(MAPS)[1])["metadata"]["resourceVersion"]
+            assert wait_until(place.ready, timeout=60)
+            seen = place.seen()
             before = place.header(there)
             began = time.monotonic()
             lab.run("restore", of(*hosts), name, "--auto-approve", *opens, timeout=500)
@@ -124,7 +133,7 @@ def rows(version: str, directory: Path) -> list[str]:
             keys = place.etcdctl("get", "/registry/things/", "--prefix", "--keys-only", host=there).split()
             clean = "matches the specification" in lab.run("plan", of(*hosts)).out
             right = len(keys) == 300 and clean and after["cluster_id"] != before["cluster_id"]
-            assert wait_until(lambda: place.ask("/readyz")[0] == 200, timeout=60)
+            assert wait_until(place.ready, timeout=60)
             found.append(
                 f"| {version} | {len(hosts)} | {seconds:.0f} | {'equal' if len(hashes) == 1 else 'DIFFERENT'} | "
                 f"{before['revision']} → {after['revision']} | {place.watcher(seen)} | {'yes' if right else 'NO'} |"
@@ -137,11 +146,13 @@ def main() -> None:
     """Run them, and write the page."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--versions", default=",".join(VERSIONS))
+    parser.add_argument("--without-api-server", action="store_true")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     lines = []
     for version in options.versions.split(","):
-        lines += rows(version, Path(tempfile.mkdtemp(prefix=f"restore-{version}-")))
+        directory = Path(tempfile.mkdtemp(prefix=f"restore-{version}-"))
+        lines += rows(version, directory, api_server=not options.without_api_server)
     text = (
         header("Restores of every minor version", "python -m tests.evidence.restore_matrix", WHAT)
         + "\n| etcd | members | seconds | HashKV | revision | watcher | keys right, plan clean |\n"
