@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from etcdplan.cli.cluster import LiveCluster
     from etcdplan.diff.target import Target
     from etcdplan.model.restore import Restore
-    from etcdplan.model.state import State
+    from etcdplan.model.state import Member, State
 
 HostGone = Annotated[
     list[str] | None,
@@ -81,9 +81,8 @@ def restore(
         if manifest is None:
             target = replace(reached.target, abandon=True)
         else:
-            asked = request(
-                reached.target, state, manifest, gone_hosts(reached.target, state, host_gone or [])
-            )
+            gone = gone_hosts(reached.target, state, host_gone or [])
+            asked = request(reached.target, state, manifest, gone, _revision(reached, state))
             target = replace(reached.target, restore=asked)
             source = restore_source(reached, identities, etcd_dir, scratch)
             stack.callback(source.close)
@@ -115,6 +114,28 @@ def restore(
     return 0
 
 
+def _serving(state: "State") -> "Member | None":
+    """Return a member that can be asked."""
+    membership = state.membership.value
+    return next((one for one in membership.members.values() if one.serving), None) if membership else None
+
+
+def _revision(reached: "LiveCluster", state: "State") -> int:
+    """Return the revision that the cluster has now, 0 when it cannot be asked."""
+    from etcdplan.model.state import host_of
+    from etcdplan.transport.errors import EtcdRejected, EtcdUnreachable
+
+    member = _serving(state)
+    try:
+        return (
+            reached.etcd(host_of(member.peer_url), member.client_urls[0]).own_revision(timeout=10)
+            if member
+            else 0
+        )
+    except (EtcdRejected, EtcdUnreachable):
+        return 0
+
+
 def _lost_objects(
     reached: "LiveCluster", source: "SnapshotSource", asked: "Restore", state: "State", file: Path | None
 ) -> list[str]:
@@ -123,15 +144,14 @@ def _lost_objects(
     from etcdplan.model.state import host_of
     from etcdplan.transport.errors import EtcdRejected, EtcdUnreachable
 
-    membership = state.membership.value
-    serving = [one for one in membership.members.values() if one.serving] if membership else []
-    if membership is None or not serving or membership.cluster_id == asked.ids[0]:
+    member = _serving(state)
+    if member is None or asked.ids[0] in state.clusters:
         why = "nobody serves that could be asked"
     else:
         flags = (server.settings for server in reached.target.api_servers.values())
         prefix = next((one["etcd-prefix"] for one in flags if "etcd-prefix" in one), "/registry").rstrip("/")
-        progress(f"Comparing what {serving[0].name} has with {asked.snapshot}.")
-        live = reached.etcd(host_of(serving[0].peer_url), serving[0].client_urls[0])
+        progress(f"Comparing what {member.name} has with {asked.snapshot}.")
+        live = reached.etcd(host_of(member.peer_url), member.client_urls[0])
         try:
             since = max(live.own_revision(timeout=10) - asked.revision, 0)
             found = source.differences(asked, live, f"{prefix}/".encode())
@@ -171,8 +191,13 @@ def gone_hosts(target: "Target", state: "State", declared: list[str]) -> tuple[s
     return tuple(sorted(set(declared)))
 
 
-def request(target: "Target", state: "State", manifest: "Manifest", gone: tuple[str, ...]) -> "Restore":
-    """Return the restore that is asked for; the one that is under way when it is of the same backup."""
+def request(
+    target: "Target", state: "State", manifest: "Manifest", gone: tuple[str, ...], reached: int = 0
+) -> "Restore":
+    """Return the restore that is asked for; the one that is under way when it is of the same backup.
+
+    `reached` is the revision that the cluster has now, 0 when it cannot be asked.
+    """
     from etcdplan.diff.view import View
     from etcdplan.model.restore import Restore, bump_for, new_token
 
@@ -183,6 +208,8 @@ def request(target: "Target", state: "State", manifest: "Manifest", gone: tuple[
             hint=f"A snapshot is restored by its own minor version: set etcd.version to a {taken} one, upgrade later.",
         )
     view = View(target, state)
+    records = (host.record.value for host in state.hosts.values())
+    began = max((record.began for record in records if record), default=0)
     if view.restore is not None and view.restore.sha256 == manifest.sha256:
         return replace(view.restore, verified=False, gone=gone, abandoned=False)
     return Restore(
@@ -191,7 +218,7 @@ def request(target: "Target", state: "State", manifest: "Manifest", gone: tuple[
         revision=manifest.revision,
         members=tuple((url, member.name) for url, member in sorted(target.members.items())),
         token=new_token(target.cluster, manifest.sha256, view.cluster_id),
-        bump=bump_for(target.version),
+        bump=bump_for(target.version, manifest.revision, reached=reached, began=began),
         replaces=view.cluster_id,
         gone=gone,
     )

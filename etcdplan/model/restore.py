@@ -40,6 +40,11 @@ class Restore:
         }
 
     @property
+    def begins(self) -> int:
+        """Return the revision at which the new cluster begins."""
+        return self.revision + self.bump
+
+    @property
     def ids(self) -> tuple[int, Mapping[str, int]]:
         """Return the ID of the new cluster, and those of its members by peer URL."""
         return bootstrap_ids(self.initial_settings)
@@ -63,8 +68,17 @@ def new_token(cluster: str, sha256: str, replaces: int) -> str:
     return f"etcdplan-{cluster}-{sha256[:12]}-{replaces:x}"
 
 
-def bump_for(version: str) -> int:
-    """Return by how much a version's tool raises revisions: it can since 3.4.27 and 3.5.10 (etcd CHANGELOGs)."""
+def bump_for(version: str, revision: int = 0, *, reached: int = 0, began: int = 0) -> int:
+    """Return by how much to raise the revisions of a snapshot of a revision: so that none that was seen comes again.
+
+    `reached` is the newest revision that is known of the cluster that is replaced, `began` the one at which that
+    cluster began if it was restored itself: then its clients are ahead of the snapshot by all that was raised before.
+    A version's tool can raise revisions since 3.4.27 and 3.5.10 (etcd CHANGELOGs); else this is 0.
+    """
     major, minor, patch = (int(part) for part in version.split("."))
     since = (3, 4, 27) if (major, minor) == (3, 4) else (3, 5, 10)
-    return BUMP if (major, minor, patch) >= since else 0
+    if (major, minor, patch) < since:
+        return 0
+    # Some is written between the look and the end of it all, or was written since a beginning.
+    seen = max(reached + BUMP // 10 if reached else 0, began + BUMP - 1 if began else 0)
+    return BUMP * (max(seen - revision, 0) // BUMP + 1)

@@ -39,7 +39,7 @@ def _without_defaults(host: dict[str, Any]) -> None:
     """Leave out of data and record what only restores and damage set."""
     for fact, names in (
         (host["data"], ("damaged",)),
-        (host["record"], ("restore", "former", "restart", "gone")),
+        (host["record"], ("restore", "former", "restart", "gone", "began")),
     ):
         for name in names if fact["value"] is not None else ():
             if not fact["value"][name]:

@@ -108,7 +108,7 @@ class Record:
     `hosts` are those of the members, former ones included until everything has converged without them. `restore` is
     under way; `former` are the IDs of the clusters that were replaced by restores. `restart` are the host's units that
     still remember the cluster as it was before a restore; `gone` the hosts that a restore was done without, and that
-    did not answer since.
+    did not answer since; `began` the revision at which a restored cluster began.
     """
 
     cluster: str
@@ -119,6 +119,7 @@ class Record:
     former: tuple[int, ...] = field(default=(), compare=False)
     restart: tuple[str, ...] = ()
     gone: tuple[str, ...] = field(default=(), compare=False)
+    began: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

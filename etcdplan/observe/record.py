@@ -41,6 +41,8 @@ def encode_record(record: Record, *, written: str) -> bytes:
     for name in ("former", "restart", "gone"):
         if listed := getattr(record, name):
             body[name] = list(listed)
+    if record.began:
+        body["began"] = record.began
     return json.dumps(body, indent=1, sort_keys=True).encode() + b"\n"
 
 
@@ -69,6 +71,7 @@ def decode_record(content: bytes) -> tuple[Record, str]:
             tuple(int(former) for former in body.get("former", ())),
             tuple(str(unit) for unit in body.get("restart", ())),
             tuple(str(host) for host in body.get("gone", ())),
+            int(body.get("began", 0)),
         )
         return record, str(body["time"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -24,6 +24,8 @@ class SealHost(Step):
     """Units that must be restarted when this ends a restore."""
     gone: tuple[str, ...] = ()
     """Hosts that the restore was done without."""
+    began: int = 0
+    """The revision at which the restored cluster began."""
 
     @property
     def subject(self) -> str:
@@ -36,6 +38,7 @@ class SealHost(Step):
             "cluster": self.cluster,
             **({"restart": self.restart} if self.restart else {}),
             **({"gone": self.gone} if self.gone else {}),
+            **({"began": self.began} if self.began else {}),
         }
 
     def effects(self, state: State) -> tuple[Effect, ...]:
@@ -54,6 +57,7 @@ class SealHost(Step):
                 members=membership.members,
                 restart=self.restart,
                 gone=self.gone,
+                began=self.began,
             )
             if before is not None and before.cluster_id != membership.cluster_id:
                 # A restore ends here; who was a member before is still to be taken out of service.
@@ -62,7 +66,13 @@ class SealHost(Step):
                 former = (*before.former, before.cluster_id)
                 record = replace(record, former=former, hosts=tuple(hosts))
             elif before is not None:
-                record = replace(record, former=before.former, restart=before.restart, gone=before.gone)
+                record = replace(
+                    record,
+                    former=before.former,
+                    restart=before.restart,
+                    gone=before.gone,
+                    began=before.began,
+                )
             if before != record:
                 left.append(WriteRecord(self.host, record))
         return tuple(left)

@@ -61,6 +61,7 @@ def test_a_mistake_is_undone_from_a_backup(lab: Lab, version: str) -> None:
     lab.run("restore", spec, "--auto-approve", *opens)
     third = json.loads(lab.etcdctl("get", "x", "-w", "json").stdout)["header"]
     assert third["cluster_id"] not in (before["cluster_id"], after["cluster_id"])
+    assert (third["revision"] > after["revision"]) == (version != "3.4.23")
     assert "matches the specification" in lab.run("plan", spec).out
 
 

@@ -228,7 +228,9 @@ def end(view: View) -> Step | Refusal | None:
     for host in view.target.hosts():
         if view.absent_api_host(host):
             continue
-        step = SealHost(view.target.cluster, host, view.target.restart, view.restoring.gone)
+        step = SealHost(
+            view.target.cluster, host, view.target.restart, view.restoring.gone, view.restoring.begins
+        )
         if step.effects(view.state):
             return step
     return None

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from etcdplan.model.restore import BUMP, Restore, bump_for, new_token
 
@@ -31,3 +33,20 @@ def test_each_restore_makes_another_cluster_and_the_same_request_the_same_one() 
 )
 def test_revisions_are_raised_where_the_tool_can(version: str, can: bool) -> None:
     assert bump_for(version) == (BUMP if can else 0)
+
+
+@given(
+    st.integers(1, 10**7),
+    st.lists(st.tuples(st.integers(0, BUMP - 1), st.booleans(), st.booleans()), min_size=1, max_size=6),
+)
+def test_no_revision_that_was_seen_comes_again(first: int, restores: list[tuple[int, bool, bool]]) -> None:
+    """Whichever snapshot is restored, over whatever was restored before, whether the cluster can be asked or not."""
+    snapshots, seen, began = [first], first, 0
+    for written, answers, newest in restores:
+        seen += written // 10 if answers else written
+        snapshots.append(seen)
+        chosen = snapshots[-1] if newest else snapshots[0]
+        began = chosen + bump_for("3.6.16", chosen, reached=seen if answers else 0, began=began)
+        assert began > seen
+        assert began - seen >= BUMP // 10 - 1 or not answers
+        seen = began
