@@ -6,6 +6,8 @@ sorted peer URLs and the cluster token, the cluster's ID hashes the sorted membe
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 
 
 def member_id(peer_urls: Iterable[str], token: str) -> int:
@@ -29,8 +31,14 @@ def initial_cluster(settings: Mapping[str, str]) -> Mapping[str, str]:
 def bootstrap_ids(settings: Mapping[str, str]) -> tuple[int, Mapping[str, int]]:
     """Return the cluster ID and the member IDs by peer URL that an empty etcd with these settings would found."""
     token = settings.get("initial-cluster-token", "etcd-cluster")
-    ids = {url: member_id([url], token) for url in initial_cluster(settings)}
-    return cluster_id(ids.values()), ids
+    return _founded(tuple(initial_cluster(settings)), token)
+
+
+@lru_cache(maxsize=256)
+def _founded(urls: tuple[str, ...], token: str) -> tuple[int, Mapping[str, int]]:
+    """The same few are asked for at every step of a plan."""
+    ids = {url: member_id([url], token) for url in urls}
+    return cluster_id(ids.values()), MappingProxyType(ids)
 
 
 DEFAULT_CLUSTER = bootstrap_ids({"initial-cluster": "default=http://localhost:2380"})[0]

@@ -51,11 +51,9 @@ class Restore:
 
     def same(self, other: "Restore | None") -> bool:
         """Whether both are one restore, however far it is."""
-        return other is not None and other._asked == self._asked
-
-    @property
-    def _asked(self) -> "Restore":
-        return replace(self, verified=False, gone=(), abandoned=False)
+        if other is None or other is self:
+            return other is self
+        return self == replace(other, verified=self.verified, gone=self.gone, abandoned=self.abandoned)
 
 
 def new_token(cluster: str, sha256: str, replaces: int) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from random import Random
 from typing import Any
 
@@ -30,7 +31,7 @@ MEMBER_HOSTS = (*(f"10.0.0.{n}" for n in range(1, 9)), "fd00::9", "etcd10.exampl
 API_HOSTS = tuple(f"10.0.1.{n}" for n in range(1, 5))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Draft:
     """A spec in the making: members as (name, host), API servers as (name, host, own member)."""
 
@@ -96,6 +97,10 @@ class Draft:
 
     def target(self) -> Target:
         """Spell the spec out."""
+        return self._target
+
+    @cached_property
+    def _target(self) -> Target:
         return build_target(self.spec(), ca=self.ca if self.tls else "")
 
 
