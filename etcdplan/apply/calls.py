@@ -12,6 +12,7 @@ from etcdplan.hosts.ports import Claim, HostEffects, Hosts, ProgramFiles, Staged
 from etcdplan.model.backup_effects import TakeBackup
 from etcdplan.model.effects import (
     AddLearner,
+    ClearCorrupt,
     Effect,
     ForgetRecord,
     Hold,
@@ -175,6 +176,8 @@ class Caller:
                 )
             case ForgetRecord(host):
                 yield Call(host, "forget-record", "record", lambda port, claim: port.forget_record(claim))
+            case ClearCorrupt(number):
+                yield _clear_call(number, state)
             case AddLearner() | Promote() | Remove() | MoveLeader():
                 yield _member_call(effect, state)
             case _:
@@ -258,6 +261,17 @@ def _member_call(effect: AddLearner | Promote | Remove | MoveLeader, state: Stat
             leader = membership.members.get(state.leader or "")
             client = leader.client_urls[0] if leader is not None and leader.client_urls else client
             return Call(host, "move-leader", url, lambda port, claim: port.move_leader(claim, client, number))
+
+
+def _clear_call(number: int, state: State) -> Call:
+    membership = state.membership.get()
+    if membership is None:
+        raise StoppedError("There is no cluster to call.", hint="Plan again.")
+    via = _voter(membership, state.leader, avoid="")
+    client, host = via.client_urls[0], host_of(via.peer_url)
+    return Call(
+        host, "clear-corrupt", f"{number:x}", lambda port, claim: port.clear_corrupt(claim, client, number)
+    )
 
 
 def _voter(membership: Membership, leader: str | None, *, avoid: str) -> Member:

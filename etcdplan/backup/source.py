@@ -17,6 +17,15 @@ def choose_member(state: State) -> Member:
         )
     membership = None if state.membership.is_unknown else state.membership.value
     serving = [] if membership is None else [one for one in membership.voters() if one.serving]
+    if membership is not None and state.corruption is not None:
+        right = state.corruption.right([voter.peer_url for voter in membership.voters()])
+        contents = state.corruption.contents
+        serving = [one for one in serving if right is not None and contents.get(one.peer_url) == right]
+        if not serving:
+            raise RefusedError(
+                "A CORRUPT alarm stands, and it is not known whose data are right.",
+                hint="etcdplan plan SPEC says what is known.",
+            )
     if not serving:
         raise RefusedError(
             "No member serves, so there is nothing to take a snapshot from.",

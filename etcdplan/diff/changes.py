@@ -64,10 +64,17 @@ def _cluster(view: View) -> Iterator[Change]:
         yield Change("cluster", "update", ids, f"{view.cluster_id:x}", "more than one cluster is seen")
     if view.born and view.state.membership.value is not None and not view.quorum.holds:
         yield Change("cluster", "update", "no quorum", "quorum", "too few voters serve")
+    if view.state.corruption is not None and view.state.membership.value is not None:
+        yield Change("cluster/alarm", "delete", "CORRUPT", None, "etcd refuses all writes while it stands")
 
 
 def _members(view: View) -> Iterator[Change]:
     listed = view.membership.members if view.membership else {}
+    for member in view.corrupt:
+        kept = member.peer_url in view.target.members
+        why = "its data differ from the majority's"
+        action, after = ("replace", member.peer_url) if kept else ("delete", None)
+        yield Change(f"member/{member.name}", action, member.peer_url, after, why)
     for url, reason in view.lost.items():
         kept = url in view.target.members
         name = listed[url].name

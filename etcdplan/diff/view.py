@@ -135,6 +135,37 @@ class View:
         return self.state.host(host_of(member.peer_url))
 
     @cached_property
+    def right(self) -> str | None:
+        """Return what the majority of the voters holds while a CORRUPT alarm stands; None when that is not known."""
+        membership, corruption = self.state.membership.value, self.state.corruption
+        if membership is None or corruption is None:
+            return None
+        return corruption.right([voter.peer_url for voter in membership.voters()])
+
+    @cached_property
+    def corrupt(self) -> tuple[Member, ...]:
+        """Return the voters that hold other data than the majority, while a CORRUPT alarm stands.
+
+        One that is kept from starting then was taken out of service for that, and its data is not set aside yet.
+        """
+        membership, corruption = self.state.membership.value, self.state.corruption
+        if membership is None or corruption is None or self.right is None:
+            return ()
+        found = []
+        for url, member in sorted(membership.members.items()):
+            host = self.state.hosts.get(host_of(url))
+            stopped = (
+                host is not None
+                and host.etcd.held
+                and host.etcd.process.value is None
+                and host.data.value is not None
+                and host.data.value.member_id == member.id
+            )
+            if corruption.contents.get(url, self.right) != self.right or (stopped and not member.serving):
+                found.append(member)
+        return tuple(found)
+
+    @cached_property
     def lost(self) -> dict[str, str]:
         """Return the members that can only be replaced, by peer URL, each with the reason.
 
@@ -266,7 +297,7 @@ class View:
         """
         to_come = self.missing or self.joining or self.lost.keys() & self.target.members.keys()
         leaving = (member.peer_url for member in self.leaving if member.learner or not to_come)
-        return frozenset(self.lost) | frozenset(leaving)
+        return frozenset(self.lost) | {member.peer_url for member in self.corrupt} | frozenset(leaving)
 
     def api_settings(self, server: ApiServerTarget) -> Settings | None:
         """Return the flags that an API server must have now, None when it must not run for want of its member."""

@@ -190,6 +190,13 @@ class HostReader(Protocol):
         """Return what the etcd at `client_url` has measured, through this host; unknown when it cannot be read."""
         ...
 
+    def held_by_etcd(self, client_url: str, *, timeout: float) -> str | None:
+        """Return a text that is equal for etcds that hold equal keys at equal revisions; None when it does not answer.
+
+        The etcd at `client_url` reads all its keys for that, and holds its writes back meanwhile.
+        """
+        ...
+
     def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
         """Connect to a URL so many times, through this host; return the member ID of each etcd that answered.
 
@@ -332,6 +339,10 @@ class HostEffects(Protocol):
 
     def move_leader(self, claim: Claim, client_url: str, member_id: int) -> None:
         """Hand the leadership over; `client_url` must be the leader's."""
+        ...
+
+    def clear_corrupt(self, claim: Claim, client_url: str, member_id: int) -> None:
+        """Take back the CORRUPT alarm that was raised for a member, 0 for nobody in particular."""
         ...
 
 

@@ -304,8 +304,24 @@ class MoveLeader(ClusterEffect):
         return replace(state, leader=self.peer_url)
 
 
+@dataclass(frozen=True, slots=True)
+class ClearCorrupt(Effect):
+    """Take back the CORRUPT alarm that was raised for the member with this ID, 0 for nobody in particular."""
+
+    number: int
+
+    def apply(self, state: State) -> State:
+        """With the last of them the cluster takes writes again."""
+        corruption = state.corruption
+        if corruption is None or self.number not in corruption.alarms:
+            raise ImpossibleEffect("there is no such alarm")
+        left = tuple(number for number in corruption.alarms if number != self.number)
+        return replace(state, corruption=replace(corruption, alarms=left) if left else None)
+
+
 __all__ = [
     "AddLearner",
+    "ClearCorrupt",
     "ClusterEffect",
     "Effect",
     "ForgetRecord",

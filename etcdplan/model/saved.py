@@ -22,6 +22,8 @@ def dump_state(state: State) -> dict[str, Any]:
     saved: dict[str, Any] = TypeAdapter(State).dump_python(state, mode="json")
     if not state.backups:
         del saved["backups"]
+    if state.corruption is None:
+        del saved["corruption"]
     for address, host in saved["hosts"].items():
         if state.hosts[address].machine == UNMEASURED:
             del host["machine"]

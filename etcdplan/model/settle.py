@@ -93,6 +93,7 @@ def _follow(state: State, *, gains: bool) -> State:
         for url, member in membership.members.items()
     }
     if any(members[url] is not member for url, member in membership.members.items()):
+        state = _held(state, membership, members)
         membership = replace(membership, members=members)
         state = replace(state, membership=Fact(membership))
     state = _etcd_answers(state, membership)
@@ -104,6 +105,17 @@ def _follow(state: State, *, gains: bool) -> State:
         state = replace(state, leader=leader)
     clients = frozenset(url for member in membership.voters() if member.serving for url in member.client_urls)
     return _api_servers(state, clients, gains=gains)
+
+
+def _held(state: State, before: Membership, members: Mapping[str, Member]) -> State:
+    """While a CORRUPT alarm stands: who stops serving cannot be asked; who comes up is expected to hold the right."""
+    if state.corruption is None:
+        return state
+    right = state.corruption.right([voter.peer_url for voter in before.voters()])
+    serving = {url for url, member in members.items() if member.serving and not member.learner}
+    new = {url: right for url in serving if right is not None and not before.members[url].serving}
+    corruption = state.corruption.of(serving)
+    return replace(state, corruption=replace(corruption, contents={**corruption.contents, **new}))
 
 
 def _serve(state: State, member: Member, serving: bool, *, gains: bool) -> Member:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from etcdplan.model.backups import Stores
+from etcdplan.model.corruption import Corruption
 from etcdplan.model.facts import ABSENT, Fact, UnknownFact
 from etcdplan.model.machine import UNMEASURED, Machine
 from etcdplan.model.restore import Restore
@@ -214,6 +215,9 @@ class State:
     now: int = field(default=0, compare=False)
     backups: Stores = field(default_factory=dict, compare=False)
     """What the destinations of the spec's backups have; it goes stale by itself and is renewed."""
+
+    corruption: Corruption | None = None
+    """What is known while a CORRUPT alarm stands."""
 
     def host(self, address: str) -> Host:
         """Return a host; raise `UnknownFact` for one that was not looked at."""

@@ -1,5 +1,6 @@
 """The live state: every host at once, each with a deadline; strictly read-only."""
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -7,6 +8,7 @@ from typing import TypeVar
 from etcdplan.diff.target import Target
 from etcdplan.hosts.each import Each, in_turn
 from etcdplan.hosts.ports import EtcdReport, HostReport, Hosts, HostUnreachable, LeafFile, StoreReader
+from etcdplan.model.corruption import Corruption
 from etcdplan.model.facts import ABSENT, Fact, known, unknown
 from etcdplan.model.machine import Figures
 from etcdplan.model.state import (
@@ -32,6 +34,10 @@ MEASURING = 2.0
 """Seconds that an etcd which has answered may take to say what it measured."""
 LOG_SEGMENT = 64 * 1024**2
 """Bytes that etcd allocates for its next piece of log (etcd `server/storage/wal/wal.go`, SegmentSizeBytes)."""
+HASHING = 60.0
+"""Seconds that an etcd may take to hash all its keys, while a CORRUPT alarm stands."""
+_CORRUPT = re.compile(r"^(?:memberID:(\d+)\s+)?alarm:CORRUPT")
+"""How etcd's Status words the alarm; nobody's has no member ID."""
 HUNG_AFTER = 60
 """Seconds after its start when a process that does not answer, though the cluster does, counts as hung."""
 
@@ -117,6 +123,7 @@ def observe(
     built = {
         address: _host(one, target, credentials, now=now, serving=serving) for address, one in seen.items()
     }
+    corruption = _corruption(hosts, seen.values(), membership.value)
     return State(
         hosts=built,
         membership=membership,
@@ -124,7 +131,29 @@ def observe(
         clusters=tuple(sorted({answer.cluster_id for answer in answers.values()})),
         leader=leader,
         now=now,
+        corruption=corruption,
     )
+
+
+def _corruption(hosts: Hosts, seen: Iterable[_Seen], membership: Membership | None) -> Corruption | None:
+    """Say what is known when a CORRUPT alarm stands: the members are asked, one after the other, what they hold."""
+    looked = [one for one in seen if one.etcd is not None]
+    numbers = {
+        int(number or 0)
+        for one in looked
+        for said in (one.etcd.errors if one.etcd else ())
+        for number in _CORRUPT.findall(said)
+    }
+    if not numbers or membership is None:
+        return None
+    contents = {}
+    for one in looked:
+        member = membership.by_id(one.etcd.member_id) if one.etcd else None
+        if member is not None and member.serving and not member.learner and member.client_urls:
+            held = hosts.host(one.address).held_by_etcd(member.client_urls[0], timeout=HASHING)
+            if held is not None:
+                contents[member.peer_url] = held
+    return Corruption(tuple(sorted(numbers)), dict(sorted(contents.items())))
 
 
 def _look(target: Target, hosts: Hosts, address: str, timeout: float, *, measure: bool, kept: bool) -> _Seen:

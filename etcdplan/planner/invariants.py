@@ -10,6 +10,7 @@ from etcdplan.diff.target import Target
 from etcdplan.diff.view import View
 from etcdplan.model.effects import (
     AddLearner,
+    ClearCorrupt,
     Effect,
     Hold,
     HostEffect,
@@ -60,6 +61,8 @@ def violations(transition: Transition) -> Iterator[str]:
             yield from _one_api_server_down(transition)
         case SetDataAside():
             yield from _data_unused(transition, effect)
+        case ClearCorrupt():
+            yield from _all_hold_the_same(transition)
         case _:
             pass
 
@@ -158,7 +161,7 @@ def _may_stop(transition: Transition, effect: HostEffect) -> Iterator[str]:
     member = _runs_as(transition.before, effect.host)
     if member is None or member.learner:
         return
-    if isinstance(effect, Hold):
+    if isinstance(effect, Hold) and member not in View(transition.target, transition.before).corrupt:
         yield f"it takes {member.name} out of service, which serves"
     stand = quorum(transition.before.membership.value)
     declared = transition.target.allow_outage and stand.voters <= 2
@@ -192,3 +195,12 @@ def _data_unused(transition: Transition, effect: HostEffect) -> Iterator[str]:
         and not view.only_started_itself(transition.before.host(effect.host))
     ):
         yield "it sets data aside in a bootstrap"
+
+
+def _all_hold_the_same(transition: Transition) -> Iterator[str]:
+    """With the alarm gone, etcd takes writes again, and nobody compares."""
+    view = View(transition.target, transition.before)
+    contents = transition.before.corruption.contents if transition.before.corruption else {}
+    for voter in _listed(transition.before).voters():
+        if voter.serving and (view.right is None or contents.get(voter.peer_url) != view.right):
+            yield f"{voter.name} serves, and is not known to hold what the majority holds"

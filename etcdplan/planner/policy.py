@@ -14,6 +14,7 @@ from etcdplan.planner.refusal import Refusal
 from etcdplan.planner.rules import (
     api_servers,
     backups,
+    corruption,
     credentials,
     cures,
     founding,
@@ -48,6 +49,10 @@ RULES: tuple[Rule, ...] = (
     founding.start_founders,
     founding.all_founded,
     quorum.quorum_lost,
+    corruption.all_were_asked,
+    api_servers.off_the_corrupt,
+    corruption.fence,
+    corruption.clear,
     joining.seal,
     api_servers.off_the_lost,
     lost.retire_lost,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from etcdplan.model.effects import Effect, ForgetRecord, Hold, SetDataAside
-from etcdplan.model.state import ETCD, State
-from etcdplan.steps.base import Step
+from etcdplan.model.state import ETCD, State, host_of
+from etcdplan.steps.base import Step, hand_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,12 @@ class RetireEtcd(Step):
         return {"forget": self.forget}
 
     def effects(self, state: State) -> tuple[Effect, ...]:
-        """Hold, then rename, then forget."""
+        """Hold, a leader having handed over; then rename, then forget."""
         host = state.host(self.host)
         left: list[Effect] = []
         if host.etcd.process.get() is not None or not host.etcd.held:
+            if state.leader is not None and host_of(state.leader) == self.host:
+                left += hand_over(state, state.leader)
             left.append(Hold(self.host, ETCD))
         if host.data.get() is not None:
             left.append(SetDataAside(self.host))

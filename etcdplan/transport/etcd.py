@@ -42,6 +42,9 @@ _OPTIONS = (
 _NEVER_SENT = ("failed to connect to all addresses", "errors resolving ", "DNS resolution failed")
 """How gRPC's C core begins its details when no connection came about. Other words count as possibly sent."""
 
+_DEACTIVATE, _CORRUPT = 2, 2
+"""Of etcd's AlarmRequest.AlarmAction and AlarmType."""
+
 _REASONS = {reason.value: reason for reason in Reason}
 _PAGE: Final = 4000
 """Keys in one answer: some hundred kilobytes."""
@@ -273,6 +276,11 @@ class EtcdClient:
         """Make a learner a voter."""
         request = pb.MemberIdRequest(id=member_id)
         self._mutate("Cluster/MemberPromote", f"{member_id:x}", request, pb.MembersReply, timeout)
+
+    def clear_corrupt(self, member_id: int, *, timeout: float) -> None:
+        """Take back the CORRUPT alarm that was raised for a member, 0 for nobody in particular; there may be none."""
+        request = pb.AlarmRequest(action=_DEACTIVATE, member_id=member_id, alarm=_CORRUPT)
+        self._mutate("Maintenance/Alarm", f"{member_id:x}", request, pb.AlarmReply, timeout)
 
     def move_leader(self, target_id: int, *, timeout: float) -> None:
         """Hand leadership to a voter; only the leader's own endpoint accepts it."""

@@ -30,7 +30,7 @@ class Member(_message.Message):
     peer_urls: _containers.RepeatedScalarFieldContainer[str]
     client_urls: _containers.RepeatedScalarFieldContainer[str]
     is_learner: bool
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., peer_urls: _Optional[_Iterable[str]] = ..., client_urls: _Optional[_Iterable[str]] = ..., is_learner: _Optional[bool] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., peer_urls: _Optional[_Iterable[str]] = ..., client_urls: _Optional[_Iterable[str]] = ..., is_learner: bool = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()
@@ -62,7 +62,7 @@ class StatusReply(_message.Message):
     is_learner: bool
     storage_version: str
     db_size_quota: int
-    def __init__(self, header: _Optional[_Union[Header, _Mapping]] = ..., version: _Optional[str] = ..., db_size: _Optional[int] = ..., leader: _Optional[int] = ..., raft_index: _Optional[int] = ..., raft_term: _Optional[int] = ..., raft_applied_index: _Optional[int] = ..., errors: _Optional[_Iterable[str]] = ..., db_size_in_use: _Optional[int] = ..., is_learner: _Optional[bool] = ..., storage_version: _Optional[str] = ..., db_size_quota: _Optional[int] = ...) -> None: ...
+    def __init__(self, header: _Optional[_Union[Header, _Mapping]] = ..., version: _Optional[str] = ..., db_size: _Optional[int] = ..., leader: _Optional[int] = ..., raft_index: _Optional[int] = ..., raft_term: _Optional[int] = ..., raft_applied_index: _Optional[int] = ..., errors: _Optional[_Iterable[str]] = ..., db_size_in_use: _Optional[int] = ..., is_learner: bool = ..., storage_version: _Optional[str] = ..., db_size_quota: _Optional[int] = ...) -> None: ...
 
 class RangeRequest(_message.Message):
     __slots__ = ("key", "range_end", "limit", "serializable", "keys_only", "count_only")
@@ -78,7 +78,7 @@ class RangeRequest(_message.Message):
     serializable: bool
     keys_only: bool
     count_only: bool
-    def __init__(self, key: _Optional[bytes] = ..., range_end: _Optional[bytes] = ..., limit: _Optional[int] = ..., serializable: _Optional[bool] = ..., keys_only: _Optional[bool] = ..., count_only: _Optional[bool] = ...) -> None: ...
+    def __init__(self, key: _Optional[bytes] = ..., range_end: _Optional[bytes] = ..., limit: _Optional[int] = ..., serializable: bool = ..., keys_only: bool = ..., count_only: bool = ...) -> None: ...
 
 class KeyValue(_message.Message):
     __slots__ = ("key", "mod_revision", "value")
@@ -104,7 +104,7 @@ class MemberListRequest(_message.Message):
     __slots__ = ("linearizable",)
     LINEARIZABLE_FIELD_NUMBER: _ClassVar[int]
     linearizable: bool
-    def __init__(self, linearizable: _Optional[bool] = ...) -> None: ...
+    def __init__(self, linearizable: bool = ...) -> None: ...
 
 class MemberAddRequest(_message.Message):
     __slots__ = ("peer_urls", "is_learner")
@@ -112,7 +112,7 @@ class MemberAddRequest(_message.Message):
     IS_LEARNER_FIELD_NUMBER: _ClassVar[int]
     peer_urls: _containers.RepeatedScalarFieldContainer[str]
     is_learner: bool
-    def __init__(self, peer_urls: _Optional[_Iterable[str]] = ..., is_learner: _Optional[bool] = ...) -> None: ...
+    def __init__(self, peer_urls: _Optional[_Iterable[str]] = ..., is_learner: bool = ...) -> None: ...
 
 class MemberAddReply(_message.Message):
     __slots__ = ("header", "member")
@@ -143,6 +143,20 @@ class MoveLeaderRequest(_message.Message):
     def __init__(self, target_id: _Optional[int] = ...) -> None: ...
 
 class MoveLeaderReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class AlarmRequest(_message.Message):
+    __slots__ = ("action", "member_id", "alarm")
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
+    ALARM_FIELD_NUMBER: _ClassVar[int]
+    action: int
+    member_id: int
+    alarm: int
+    def __init__(self, action: _Optional[int] = ..., member_id: _Optional[int] = ..., alarm: _Optional[int] = ...) -> None: ...
+
+class AlarmReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

@@ -2,7 +2,9 @@
 
 import threading
 import time
+from collections.abc import Callable
 
+from etcdplan.errors import EtcdplanError
 from etcdplan.hosts.ports import EtcdReport, ListedMember
 from etcdplan.transport.errors import EtcdRejected, EtcdUnreachable
 from etcdplan.transport.etcd import Credentials, EtcdClient, MemberList
@@ -82,6 +84,21 @@ def report(client: EtcdClient, *, timeout: float) -> EtcdReport | None:
         ),
         errors=errors,
     )
+
+
+def held(at: Callable[[str], EtcdClient], client_url: str, *, timeout: float) -> str | None:
+    """Return what an etcd holds, as a text that is equal for equal keys at one revision; None when it does not answer.
+
+    The revision is part of it: without writes all members that serve have the same.
+    """
+    deadline = time.monotonic() + timeout
+    try:
+        client = at(client_url)
+        revision = client.linearizable_read(timeout=timeout)
+        hashed = client.hash_kv(0, timeout=deadline - time.monotonic())
+    except EtcdplanError:
+        return None
+    return f"{hashed.value:08x} at {revision}, compacted at {hashed.compact_revision}"
 
 
 def members_behind(

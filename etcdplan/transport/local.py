@@ -27,7 +27,7 @@ from etcdplan.model.machine import Figures, Machine, Volume
 from etcdplan.model.state import ETCD, Process, Unit, api_server_unit
 from etcdplan.transport.etcd import Credentials, EtcdClient
 from etcdplan.transport.etcd_metrics import measure
-from etcdplan.transport.etcd_report import EtcdClients, ask
+from etcdplan.transport.etcd_report import EtcdClients, ask, held
 from etcdplan.transport.local_effects import RECORD, LocalEffects, drained_note
 from etcdplan.transport.local_shell import BelowRoot
 from etcdplan.transport.local_store import LocalStore
@@ -137,6 +137,10 @@ class LocalHost:
     def measure_etcd(self, client_url: str, *, timeout: float) -> Fact[Figures]:
         """Return what the etcd at `client_url` has measured."""
         return measure(client_url, self.effects.clients.credentials, timeout=timeout)
+
+    def held_by_etcd(self, client_url: str, *, timeout: float) -> str | None:
+        """Return what the etcd at `client_url` holds, as a hash; None when it does not answer."""
+        return held(self.effects.clients.at, client_url, timeout=timeout)
 
     def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
         """Connect to a URL so many times; return the member ID of each etcd that answered."""

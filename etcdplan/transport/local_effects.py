@@ -196,6 +196,13 @@ class LocalEffects:
         with self._calling(claim, client_url, f"remove {member_id:x}") as client:
             client.member_remove(member_id, timeout=_RPC_TIMEOUT)
 
+    def clear_corrupt(self, claim: Claim, client_url: str, member_id: int) -> None:
+        """Take back a CORRUPT alarm."""
+        with self._calling(
+            claim, client_url, f"take back the CORRUPT alarm for member {member_id:x}"
+        ) as client:
+            client.clear_corrupt(member_id, timeout=_RPC_TIMEOUT)
+
     def move_leader(self, claim: Claim, client_url: str, member_id: int) -> None:
         """Hand the leadership over."""
         with self._calling(claim, client_url, f"make {member_id:x} the leader") as client:

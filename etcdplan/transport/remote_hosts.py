@@ -16,7 +16,7 @@ from etcdplan.model.machine import Figures
 from etcdplan.transport.errors import EtcdUnreachable
 from etcdplan.transport.etcd import Credentials, EtcdClient
 from etcdplan.transport.etcd_metrics import measure
-from etcdplan.transport.etcd_report import EtcdClients, members_behind, report
+from etcdplan.transport.etcd_report import EtcdClients, held, members_behind, report
 from etcdplan.transport.ssh import SshHosts
 from etcdplan.transport.ssh_forward import Forward
 
@@ -69,6 +69,10 @@ class TunnelledEtcd:
             return unknown(f"metrics of {client_url}", f"{error}")
         return measure(client_url, self.credentials, timeout=timeout, dial=forward.dial)
 
+    def held(self, client_url: str, *, timeout: float) -> str | None:
+        """Return what the etcd there holds, as a hash; None when it does not answer."""
+        return held(lambda url: self.at(url, timeout=timeout), client_url, timeout=timeout)
+
     def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
         """Connect so many times through the host; return the member ID of each etcd that answered."""
         parts = urlsplit(url)
@@ -105,6 +109,10 @@ class ReadDirectly:
         if _is_loopback(client_url):
             return self.tunnelled.measure(client_url, timeout=timeout)
         return measure(client_url, self.clients.credentials, timeout=timeout)
+
+    def held(self, client_url: str, *, timeout: float) -> str | None:
+        """Return what the etcd there holds, as a hash; None when it does not answer."""
+        return held(self.clients.at, client_url, timeout=timeout)
 
     def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
         """Connect so many times, through the host: it is there that the load balancer must be reached."""

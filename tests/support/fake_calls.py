@@ -76,11 +76,19 @@ def move_leader(world: "FakeWorld", source: FakeMachine, client_url: str, member
     cluster.leader = heirs[0]
 
 
+def clear_corrupt(world: "FakeWorld", source: FakeMachine, client_url: str, member_id: int) -> None:
+    """Take an alarm back; that it is not there is no mistake."""
+    etcd, cluster = _reach(world, source, client_url, "Alarm")
+    _commit(world, etcd, client_url, "Alarm", None, lambda members: members)
+    cluster.corrupt.discard(member_id)
+
+
 CALLS: Final[Mapping[str, Callable[["FakeWorld", FakeMachine, str, Any], None]]] = {
     "member_add": member_add,
     "member_promote": member_promote,
     "member_remove": member_remove,
     "move_leader": move_leader,
+    "clear_corrupt": clear_corrupt,
 }
 
 

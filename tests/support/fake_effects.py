@@ -248,6 +248,10 @@ class FakeEffects:
         """Hand the leadership over."""
         self._call(claim, "move_leader", client_url, member_id)
 
+    def clear_corrupt(self, claim: Claim, client_url: str, member_id: int) -> None:
+        """Take a CORRUPT alarm back."""
+        self._call(claim, "clear_corrupt", client_url, member_id)
+
     def _call(self, claim: Claim, name: str, client_url: str, argument: str | int) -> None:
         self._host.perform(
             name,

@@ -46,6 +46,8 @@ class FakeCluster:
     ever_led: bool = False
     client_urls: set[str] = field(default_factory=set)
     """Every client URL that was ever published."""
+    corrupt: set[int] = field(default_factory=set)
+    """The members that a CORRUPT alarm stands for; 0 is nobody in particular."""
 
     def config(self, applied: int) -> Config:
         """Return the member list as somebody knows it who has applied the log up to there."""
@@ -80,6 +82,8 @@ class FakeData:
     """It was made for an identity that had a log before: the leader counts on entries that are not there."""
     corrupt: bool = False
     foreign: str = ""
+    altered: str = ""
+    """What it holds that the others do not."""
 
 
 def hashed_id(*parts: bytes) -> int:

@@ -139,8 +139,17 @@ class FakeHost:
             confirmed=serving,
             # A learner rejects MemberList.
             members=() if learner else tuple(_listed(member) for member in config.values()),
-            errors=() if leader else ("etcdserver: no leader",),
+            errors=(
+                *(f"memberID:{number} alarm:CORRUPT" for number in sorted(data.cluster.corrupt)),
+                *(() if leader else ("etcdserver: no leader",)),
+            ),
         )
+
+    def held_by_etcd(self, client_url: str, *, timeout: float) -> str | None:
+        """Let the etcd at a URL hash what it holds."""
+        found = self.ask_etcd(client_url, timeout=timeout)
+        etcds = self.world.etcds_at_client_url(client_url, self.machine) if found and found.serves else []
+        return f"hash of {etcds[0].data.altered or 'all'}" if etcds and etcds[0].data else None
 
     def measure_etcd(self, client_url: str, *, timeout: float) -> Fact[Figures]:
         """Measure nothing: there is no time in this world that a disk would take."""

@@ -12,7 +12,7 @@ from etcdplan.model.facts import Fact, unknown
 from etcdplan.model.restore import Restore, bump_for, new_token
 from etcdplan.model.state import ETCD, Host, State, Unit
 from etcdplan.spec.models import Spec
-from tests.support.model_faults import FAULTS
+from tests.support.model_faults import FAULTS, rot
 from tests.support.model_world import NOW, World, follow
 
 VERSIONS = ("3.4.23", "3.5.29", "3.5.35", "3.6.10", "3.6.16", "3.7.3")
@@ -237,6 +237,10 @@ def edit(rng: Random, draft: Draft) -> Draft:
     return replace(draft, api_servers=servers)
 
 
+ROTS = 0.04
+"""Of the cases, how many have a CORRUPT alarm at their end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """A case: a spec, and the state that was seen. `story` says how it came about; `origin` is the spec before."""
@@ -277,6 +281,9 @@ def draw_pair(seed: int) -> Pair:
     world.prepare(draft.target())
     for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
         _break(rng, world, draft, story)
+    rots = Random(f"rot {seed}")
+    if rots.random() < ROTS and (what := rot(rots, world)):
+        story.append(what)
     target = draft.target()
     if restores.random() < 0.06:
         target = replace(target, restore=_request(restores, target, world.state))

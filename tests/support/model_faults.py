@@ -8,6 +8,7 @@ from dataclasses import replace
 from random import Random
 
 from etcdplan.diff.target import Target
+from etcdplan.model.corruption import Corruption
 from etcdplan.model.facts import ABSENT, known
 from etcdplan.model.identity import DEFAULT_CLUSTER
 from etcdplan.model.machine import Machine
@@ -321,6 +322,19 @@ def later(rng: Random, world: World, target: Target) -> str | None:
     days = rng.choice((1, 300, 340, 366))
     world.state = replace(world.state, now=world.state.now + days * 86_400)
     return f"{days} days later"
+
+
+def rot(rng: Random, world: World) -> str | None:
+    """Let some members hold other data than the rest, and the alarm be raised; or only the alarm."""
+    membership = world.state.membership.value
+    serving = [voter for voter in membership.voters() if voter.serving] if membership else []
+    if membership is None or not serving:
+        return None
+    others = rng.sample(serving, rng.choice((0, 1, 1, 1, min(2, len(serving)))))
+    held = {voter.peer_url: "other" if voter in others else "same" for voter in serving}
+    alarms = tuple(sorted(voter.id for voter in others)) or (0,)
+    world.state = replace(world.state, corruption=Corruption(alarms, held))
+    return f"rot {' '.join(sorted(voter.peer_url for voter in others)) or 'nowhere'}"
 
 
 FAULTS: tuple[tuple[int, Fault], ...] = (

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from etcdplan.diff.target import Target
+from etcdplan.model.corruption import Corruption
 from etcdplan.model.effects import Effect, ImpossibleEffect, WriteRecord
 from etcdplan.model.facts import ABSENT, known, unknown
 from etcdplan.model.identity import bootstrap_ids, initial_cluster
@@ -136,7 +137,14 @@ class World:
             self.state.leader if listed and len(clusters) < 2 else None,
             self.state.now,
             self.state.backups,
+            self._corruption(membership.value),
         )
+
+    def _corruption(self, seen: Membership | None) -> Corruption | None:
+        """Return what those say who serve as far as can be seen."""
+        if seen is None or self.state.corruption is None:
+            return None
+        return self.state.corruption.of([url for url, member in seen.members.items() if member.serving])
 
     def _named(self, target: Target, silent: Mapping[str, str]) -> Iterable[str]:
         """Name the hosts of the spec, of the member list and, again and again, of the hosts' records."""

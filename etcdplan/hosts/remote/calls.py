@@ -44,6 +44,10 @@ class MemberCalls(Protocol):
         """Hand the leadership over."""
         ...
 
+    def clear_corrupt(self, member_id: int, *, timeout: float) -> object:
+        """Take back a CORRUPT alarm."""
+        ...
+
 
 class EtcdAccess(Protocol):
     """How etcd is reached through one host, or directly."""
@@ -54,6 +58,10 @@ class EtcdAccess(Protocol):
 
     def measure(self, client_url: str, *, timeout: float) -> Fact[Figures]:
         """Return what the etcd there has measured; unknown when it cannot be read in time."""
+        ...
+
+    def held(self, client_url: str, *, timeout: float) -> str | None:
+        """Return what the etcd there holds, as a hash; None when it does not answer."""
         ...
 
     def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:

@@ -214,6 +214,12 @@ class RemoteEffects:
         with self._calls.calling(claim, client_url, f"remove {member_id:x}") as (etcd, timeout):
             etcd.member_remove(member_id, timeout=timeout)
 
+    def clear_corrupt(self, claim: Claim, client_url: str, member_id: int) -> None:
+        """Take back a CORRUPT alarm."""
+        what = f"take back the CORRUPT alarm for member {member_id:x}"
+        with self._calls.calling(claim, client_url, what) as (etcd, timeout):
+            etcd.clear_corrupt(member_id, timeout=timeout)
+
     def move_leader(self, claim: Claim, client_url: str, member_id: int) -> None:
         """Hand the leadership over."""
         with self._calls.calling(claim, client_url, f"make {member_id:x} the leader") as (etcd, timeout):

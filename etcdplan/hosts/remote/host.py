@@ -63,6 +63,10 @@ class RemoteHost:
         """Return what the etcd at `client_url` has measured."""
         return self.access.measure(client_url, timeout=timeout)
 
+    def held_by_etcd(self, client_url: str, *, timeout: float) -> str | None:
+        """Return what the etcd at `client_url` holds, as a hash; None when it does not answer."""
+        return self.access.held(client_url, timeout=timeout)
+
     def members_behind(self, url: str, *, times: int, timeout: float) -> tuple[int, ...]:
         """Connect to a URL so many times; return the member ID of each etcd that answered."""
         return self.access.members_behind(url, times=times, timeout=timeout)

@@ -56,6 +56,14 @@ def off_the_lost(view: View) -> Step | Refusal | None:
     return _off(view, set(view.lost) | {member.peer_url for member in view.leaving if member.learner})
 
 
+def off_the_corrupt(view: View) -> Step | Refusal | None:
+    """Stop API servers whose own member holds other data than the majority."""
+    # Others stay as they are: while etcd refuses all writes, one that is started anew may not become ready.
+    if view.target.connect != "own":
+        return None
+    return _off(view, {member.peer_url for member in view.corrupt})
+
+
 def off_the_leaving(view: View) -> Step | Refusal | None:
     """Take members that leave out of the API servers' flags."""
     return _off(view, set(view.going))

@@ -12,7 +12,7 @@ def start_members(view: View) -> Step | Refusal | None:
         return None
     for url, wanted in view.target.members.items():
         member = view.listed.members.get(url)
-        if member is None or member.serving or not member.started:
+        if member is None or member.serving or not member.started or member in view.corrupt:
             continue
         host = view.state.host(wanted.host)
         data, process = host.data.get(), host.etcd.process.get()

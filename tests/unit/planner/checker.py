@@ -47,6 +47,18 @@ def spare(state: State) -> int:
     return up - (voters // 2 + 1)
 
 
+def differs(state: State, member: Member) -> bool:
+    """Whether a member is known to hold other data than more than half of the voters do."""
+    if state.corruption is None:
+        return False
+    held = state.corruption.contents
+    voters = [voter.peer_url for voter in members(state).values() if not voter.learner]
+    for content in set(held.values()):
+        if sum(held.get(url) == content for url in voters) * 2 > len(voters):
+            return held.get(member.peer_url, content) != content
+    return False
+
+
 def endpoints(settings: object) -> set[str]:
     """Return what an API server's settings name."""
     return set(settings.get("etcd-servers", "").split(",")) - {""} if isinstance(settings, dict) else set()
@@ -112,10 +124,16 @@ class Checker:
             case e.Stop(host=address, unit=unit) if unit == ETCD:
                 yield from self._stop(before, address)
             case e.Hold(host=address, unit=unit) if unit == ETCD:
-                if any(alive(before, m) for m in members(before).values() if host_of(m.peer_url) == address):
-                    yield f"the member on {address} is alive and is put out of service"
+                for member in members(before).values():
+                    if host_of(member.peer_url) == address and alive(before, member):
+                        yield from self._fence(before, member)
                 if self.founding and not packaged(before.hosts[address]):
                     yield f"etcd on {address} is put out of service in a founding"
+            case e.ClearCorrupt():
+                held = before.corruption.contents if before.corruption else {}
+                up = [m for m in members(before).values() if not m.learner and alive(before, m)]
+                if len({held.get(member.peer_url, f"{member.name}?") for member in up}) != 1:
+                    yield "the CORRUPT alarm is taken back while members that run may differ"
             case e.SetDataAside(host=address):
                 yield from self._aside(before, before.hosts[address])
             case e.WriteRecord(record=record):
@@ -125,6 +143,12 @@ class Checker:
             case _:
                 pass
 
+    def _fence(self, before: State, member: Member) -> Iterator[str]:
+        if not differs(before, member):
+            yield f"the member on {host_of(member.peer_url)} is alive and is put out of service"
+        elif before.leader == member.peer_url and count(before)[1] > 1:
+            yield f"{member.name} is put out of service while it leads"
+
     def _remember(self, effect: e.Effect, before: State) -> None:
         match effect:
             case e.Start(host=address, unit=unit) if unit == ETCD:
@@ -132,7 +156,8 @@ class Checker:
             case e.Start(host=address, unit=unit):
                 self.down_servers.discard((address, unit.removeprefix("apiserver/")))
             case e.Stop(host=address, unit=unit) | e.Hold(host=address, unit=unit) if unit == ETCD:
-                if any(alive(before, m) for m in members(before).values() if host_of(m.peer_url) == address):
+                here = [m for m in members(before).values() if host_of(m.peer_url) == address]
+                if any(alive(before, m) and not differs(before, m) for m in here):
                     self.down_etcds.add(address)
             case e.Stop(host=address, unit=unit):
                 self.down_servers.add((address, unit.removeprefix("apiserver/")))
@@ -158,7 +183,11 @@ class Checker:
             yield f"etcds on {sorted(self.down_etcds)} are down together because of the plan"
 
     def _api_servers(self, effect: e.Effect, before: State, after: State) -> Iterator[str]:
-        serving = {voter.name for voter in members(after).values() if alive(after, voter)}
+        serving = {
+            voter.name
+            for voter in members(after).values()
+            if alive(after, voter) and not differs(after, voter)
+        }
         excused = {
             (server.host, server.name)
             for server in self.target.api_servers.values()
@@ -270,5 +299,7 @@ class Checker:
         listed = before.membership.value
         member = listed.by_id(data.member_id) if listed else None
         kept = member is not None and member.peer_url in self.target.members
-        if member is not None and kept and host_of(member.peer_url) == host.address and not host.etcd.failing:
+        fenced = before.corruption is not None and host.etcd.held
+        own = member is not None and kept and host_of(member.peer_url) == host.address
+        if member is not None and own and not host.etcd.failing and not fenced:
             yield f"the good data of {member.name} is set aside"

@@ -244,6 +244,12 @@ HARMLESS = {
         "room_for_data",
         "start_founders",
     ): "the first only refuses, and a refused plan has no steps to carry out",
+    ("quorum_lost", "all_were_asked"): "both only refuse; either names something that must be mended",
+    (
+        "all_were_asked",
+        "off_the_corrupt",
+    ): "the first only refuses, and a refused plan has no steps to carry out",
+    ("clear", "seal"): "the alarm and what hosts remember of the cluster do not touch each other",
     ("remove_lost", "retire_removed"): "a failed member and one that was removed before are not the same",
     ("retire_removed", "remove_learners"): "what was removed and what still is listed are not the same",
     ("remove_learners", "host_of_newcomer"): "one that leaves and one that comes live on different hosts",
