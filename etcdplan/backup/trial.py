@@ -70,11 +70,12 @@ def _read(
             f"the member's was {member.hash}.",
             hint="Compare the members' own hashes: the member may be corrupt.",
         )
-    objects = client.sample(b"/registry/", limit=_SAMPLE, timeout=_CALL)
-    strange = [one.key for one in objects if not (_is_object(one) or _is_encrypted(one))]
-    if strange:
-        key = strange[0].decode(errors="replace")
-        raise BackupError(f"The restored value of {key!r} is no Kubernetes object.")
+    read = encrypted = 0
+    for one in client.sample(b"/registry/", limit=_SAMPLE, timeout=_CALL):
+        read, encrypted = read + _is_object(one), encrypted + _is_encrypted(one)
+        if not (_is_object(one) or _is_encrypted(one)):
+            key = one.key.decode(errors="replace")
+            raise BackupError(f"The restored value of {key!r} is no Kubernetes object.")
     return Trial(
         version=tools.version,
         status_hash=status["hash"],
@@ -84,8 +85,8 @@ def _read(
         keys=client.count(timeout=_CALL),
         kv_hash=KvHash(hash=hashed.value, revision=at, compact_revision=hashed.compact_revision),
         compared_with_member=alike,
-        objects_read=sum(map(_is_object, objects)),
-        objects_encrypted=sum(map(_is_encrypted, objects)),
+        objects_read=read,
+        objects_encrypted=encrypted,
     )
 
 

@@ -28,6 +28,8 @@ _OPTIONS = (
     ("grpc.service_config_disable_resolution", 1),
     # Like etcd's own client: the endpoint is dialled as it stands, whatever http_proxy says.
     ("grpc.enable_http_proxy", 0),
+    # A value may be as large as --max-request-bytes lets it; gRPC itself takes 4 MiB.
+    ("grpc.max_receive_message_length", 64 << 20),
     # Else two clients of one endpoint share a connection, its handshake and its back-off.
     ("grpc.use_local_subchannel_pool", 1),
     # A member that starts is seen within 0.1 s; "min" is the time that one attempt to connect may take.
@@ -214,11 +216,19 @@ class EtcdClient:
         request = pb.RangeRequest(key=b"\0", range_end=b"\0", serializable=True, count_only=True)
         return self._read("KV/Range", request, pb.RangeReply, timeout).count
 
-    def sample(self, prefix: bytes, *, limit: int, timeout: float) -> tuple[KeyValue, ...]:
-        """Return the first keys with a prefix, as the member itself sees them, with their values."""
-        request = pb.RangeRequest(key=prefix, range_end=_after(prefix), serializable=True, limit=limit)
-        reply = self._read("KV/Range", request, pb.RangeReply, timeout)
-        return tuple(KeyValue(one.key, one.value) for one in reply.kvs)
+    def sample(self, prefix: bytes, *, limit: int, timeout: float) -> Iterator[KeyValue]:
+        """Yield the first keys with a prefix, as the member itself sees them, with their values.
+
+        One at a time: an answer with many large ones would be more than gRPC takes.
+        """
+        first = prefix
+        for _ in range(limit):
+            request = pb.RangeRequest(key=first, range_end=_after(prefix), serializable=True, limit=1)
+            reply = self._read("KV/Range", request, pb.RangeReply, timeout)
+            if not reply.kvs:
+                return
+            yield KeyValue(reply.kvs[0].key, reply.kvs[0].value)
+            first = reply.kvs[0].key + b"\0"
 
     def keys(self, prefix: bytes, *, timeout: float) -> Iterator[tuple[bytes, int]]:
         """Yield all keys with a prefix in order, with the revisions of their last change, as the member sees them.

@@ -78,7 +78,7 @@ def test_a_backup_is_taken_proven_and_opened_without_etcdplan(lab: Lab, tmp_path
     assert checked.returncode == 0, checked
 
 
-def test_an_empty_cluster_and_one_whose_newest_revisions_are_compacted_away(lab: Lab) -> None:
+def test_an_empty_cluster_one_with_compacted_revisions_and_one_of_large_objects(lab: Lab) -> None:
     lab.up(1)
     spec = with_backups(lab.spec)
     opens = ("--age-identity", lab.place.path / "identity")
@@ -88,6 +88,10 @@ def test_an_empty_cluster_and_one_whose_newest_revisions_are_compacted_away(lab:
     assert lab.etcdctl("compact", "3", "--physical").returncode == 0
     trial = json.loads(lab.run("backup", "run", spec, "--json", *opens).out)["trial"]
     assert (trial["revision"], trial["keys"]) == (3, 0)
+    for number in range(45):  # Together more than gRPC takes in one answer.
+        assert lab.etcdctl("put", f"/registry/large/{number}", "{" + "x" * 100_000).returncode == 0
+    trial = json.loads(lab.run("backup", "run", spec, "--json", *opens).out)["trial"]
+    assert trial["objectsRead"] == 45
 
 
 def test_what_is_missing_or_wrong_is_named_and_nothing_is_left_behind(lab: Lab) -> None:
