@@ -93,6 +93,10 @@ class Destination(ABC):
     def delete(self, name: str) -> None:
         """Remove a file; one that is not there is removed."""
 
+    def retract(self, name: str) -> None:
+        """Remove a file that this run wrote, and that will never count."""
+        self.delete(name)
+
     @abstractmethod
     def left_over(self) -> frozenset[str]:
         """Return the names of files that a dead run began; none where unfinished files cannot be seen."""
@@ -126,4 +130,5 @@ class Destination(ABC):
             upload.write(data)
             written = upload.finish()
         if self.content(name) != written:
+            self.retract(name)
             raise not_what_was_written(self, name)

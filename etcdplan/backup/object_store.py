@@ -94,6 +94,9 @@ class ObjectStore(Destination):
     def delete(self, name: str) -> None:
         self.within(f"rid of {name}", lambda: self._remove(self._prefix + name))
 
+    def retract(self, name: str) -> None:
+        """Leave it: `run` has no right to remove anything, and without a manifest it says nothing."""
+
     def left_over(self) -> frozenset[str]:
         return frozenset()
 

@@ -29,7 +29,7 @@ from etcdplan.backup.manifest import (
     written,
 )
 from etcdplan.backup.signing import Signer
-from etcdplan.backup.snapshot import Content, SnapshotReader
+from etcdplan.backup.snapshot import TRAILER, Content, SnapshotReader
 from etcdplan.backup.trial import try_restore
 from etcdplan.transport.errors import EtcdRejected, EtcdUnreachable
 from etcdplan.transport.etcd import EtcdClient
@@ -98,8 +98,8 @@ def take_backup(
     A `parcel` of hosts' files goes with it.
 
     A destination that fails is left out and told of; raises `BackupError` when none is left or the snapshot is no
-    good, `EtcdUnreachable` when the member does not give it. Nothing is left behind then but what says nothing
-    without its manifest, and older backups are not touched.
+    good, `EtcdUnreachable` when the member does not give it. Nothing is left behind then where anything may be removed,
+    and older backups are not touched.
     """
     name = new_name(source.cluster, now, secrets.token_hex(4))
     status = source.etcd.status(timeout=_CALL)
@@ -110,46 +110,46 @@ def take_backup(
     ends = _Fan(name + SNAPSHOT, destinations)
     try:
         reader = SnapshotReader(
-            source.etcd.snapshot(stall=STALL), lambda done: passed(done, max(done, status.db_size))
+            source.etcd.snapshot(stall=STALL), lambda done: passed(done, max(done, status.db_size + TRAILER))
         )
         encrypt(reader, ends, recipients)
         content = reader.finish()
         encrypted = ends.finish()
+        member = _hash(source.etcd, revision) if status.db_size_in_use <= _HASHED_UP_TO else None
+        ends.read_back(name + SNAPSHOT, encrypted)
+        include = None
+        if parcel is not None:
+            include = parcel.described(ends.put(name + INCLUDE, parcel.encrypted(recipients)))
+        trial = None
+        if proof.level == "restore":
+            trial = _try(ends.left[0], name, content, proof, member=member, at_least=revision)
+        manifest = Manifest(
+            name=name,
+            cluster=source.cluster,
+            cluster_id=f"{source.cluster_id or status.cluster_id:x}",
+            member=source.member,
+            etcd_version=status.version,
+            revision=revision,
+            taken_at=written(now),
+            size=content.size,
+            sha256=content.sha256,
+            encrypted_size=encrypted.size,
+            encrypted_sha256=encrypted.sha256,
+            recipients=tuple(recipients),
+            verified=proof.level,
+            origin=source.origin,
+            kv_hash=member,
+            trial=trial,
+            include=include,
+            made_by=f"etcdplan {__version__}",
+        )
+        if include is not None and proof.level == "restore":
+            open_include(ends.left[0], manifest, proof.identities)
+        ends.publish(manifest, signer)
+        return Taken(manifest, tuple(str(one) for one in ends.left), tuple(ends.failures))
     except BaseException:
         ends.give_up()
         raise
-    member = _hash(source.etcd, revision) if status.db_size_in_use <= _HASHED_UP_TO else None
-    ends.read_back(name + SNAPSHOT, encrypted)
-    include = None
-    if parcel is not None:
-        include = parcel.described(ends.put(name + INCLUDE, parcel.encrypted(recipients)))
-    trial = None
-    if proof.level == "restore":
-        trial = _try(ends.left[0], name, content, proof, member=member, at_least=revision)
-    manifest = Manifest(
-        name=name,
-        cluster=source.cluster,
-        cluster_id=f"{source.cluster_id or status.cluster_id:x}",
-        member=source.member,
-        etcd_version=status.version,
-        revision=revision,
-        taken_at=written(now),
-        size=content.size,
-        sha256=content.sha256,
-        encrypted_size=encrypted.size,
-        encrypted_sha256=encrypted.sha256,
-        recipients=tuple(recipients),
-        verified=proof.level,
-        origin=source.origin,
-        kv_hash=member,
-        trial=trial,
-        include=include,
-        made_by=f"etcdplan {__version__}",
-    )
-    if include is not None and proof.level == "restore":
-        open_include(ends.left[0], manifest, proof.identities)
-    ends.publish(manifest, signer)
-    return Taken(manifest, tuple(str(one) for one in ends.left), tuple(ends.failures))
 
 
 def prove(destination: Destination, manifest: Manifest, proof: Proof) -> Trial:
@@ -211,12 +211,14 @@ def _hash(etcd: EtcdClient, revision: int) -> KvHash | None:
 
 
 class _Fan:
-    """Does the same at several destinations; one that fails drops out."""
+    """Does the same at several destinations; one that fails drops out, and what was written there goes."""
 
     def __init__(self, name: str, destinations: Sequence[Destination]) -> None:
+        self._name = name
         self.failures: list[DestinationError] = []
         self._left = list(destinations)
         self._uploads: dict[Destination, Upload] = {}
+        self._written: dict[Destination, list[str]] = {place: [] for place in destinations}
         self._each(lambda place: self._uploads.setdefault(place, place.upload(name)))
 
     @property
@@ -231,16 +233,31 @@ class _Fan:
 
     def finish(self) -> Content:
         """Give the snapshot its name everywhere; return what was written."""
-        return self._each(lambda place: self._uploads[place].finish())[0]
+
+        def finished(place: Destination) -> Content:
+            content = self._uploads[place].finish()
+            self._written[place].append(self._name)
+            return content
+
+        return self._each(finished)[0]
 
     def give_up(self) -> None:
-        """Leave no half-written snapshot behind."""
+        """Leave nothing behind that does not count."""
         for place in self._left:
+            self._drop(place)
+
+    def _drop(self, place: Destination) -> None:
+        if place in self._uploads:
             self._uploads[place].give_up()
+        if any(name.endswith(MANIFEST) for name in self._written[place]):
+            return  # It counts there, whatever happens elsewhere.
+        for name in reversed(self._written[place]):
+            with suppress(DestinationError):
+                place.retract(name)
 
     def put(self, name: str, data: bytes) -> Content:
         """Write a small file everywhere; return what was written."""
-        self._each(lambda place: place.write(name, data))
+        self._each(lambda place: self._write(place, name, data))
         return Content(len(data), hashlib.sha256(data).hexdigest())
 
     def read_back(self, name: str, written: Content) -> None:
@@ -257,10 +274,14 @@ class _Fan:
         content = manifest.encoded()
 
         def write(place: Destination) -> None:
-            place.write(manifest.name + SIGNATURE, signer.sign(content))
-            place.write(manifest.name + MANIFEST, content)
+            self._write(place, manifest.name + SIGNATURE, signer.sign(content))
+            self._write(place, manifest.name + MANIFEST, content)
 
         self._each(write)
+
+    def _write(self, place: Destination, name: str, data: bytes) -> None:
+        place.write(name, data)
+        self._written[place].append(name)
 
     def _each(self, act: Callable[[Destination], T]) -> list[T]:
         """Return what came of it where it did not fail; raise the last failure when it failed everywhere."""
@@ -270,8 +291,7 @@ class _Fan:
                 done.append(act(place))
             except DestinationError as error:
                 self._left.remove(place)
-                if place in self._uploads:
-                    self._uploads[place].give_up()
+                self._drop(place)
                 self.failures.append(error)
         if not self._left:
             raise self.failures[-1]

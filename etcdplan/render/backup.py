@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from etcdplan.backup.take import Taken
 
 _MIB = 1024**2
+_BAR = 30
 
 
 def taken_text(taken: "Taken") -> str:
@@ -139,5 +140,7 @@ class Progress:
             return ""
         self.shown = now
         rate = done / max(now - self.begun, 0.001)
-        left = f", {(expected - done) / rate:.0f} s left" if done < expected else ""
-        return f"{_mib(done)} of {_mib(expected)}, {_mib(int(rate))}/s{left}"
+        left = f", {(expected - done) / rate:.0f} s left" if 0 < done < expected else ""
+        full = round(_BAR * min(done / max(expected, 1), 1))
+        bar = "#" * full + "-" * (_BAR - full)
+        return f"[{bar}] {_mib(done)} of {_mib(expected)}, {_mib(int(rate))}/s{left}"

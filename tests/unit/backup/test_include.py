@@ -9,10 +9,11 @@ import pytest
 from pydantic import ValidationError
 
 import etcdplan.hosts.remote.gather as gathering
-from etcdplan.backup.errors import BackupError
+from etcdplan.backup.directory import Directory
+from etcdplan.backup.errors import BackupError, DestinationError
 from etcdplan.backup.fetch import fetch_include
 from etcdplan.backup.include import Parcel, pack, write_files
-from etcdplan.backup.manifest import INCLUDE, IncludedFile
+from etcdplan.backup.manifest import INCLUDE, SIGNATURE, IncludedFile
 from etcdplan.cli.app import run
 from etcdplan.hosts.ports import HostUnreachable
 from etcdplan.hosts.remote.gather import Gathered, HostFile, gather
@@ -244,3 +245,26 @@ def test_no_link_is_followed_and_nothing_is_left_of_what_fails(tmp_path: Path) -
     with pytest.raises(BackupError):
         write_files({"h/x": b"1", "h/x/y": b"2"}, tmp_path / "new")
     assert not list(outside.iterdir()) and not (tmp_path / "new").exists()
+
+
+def test_nothing_is_left_of_a_backup_that_fails_after_its_snapshot(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the disk is full, or a trial fails: a snapshot without a manifest would stay for ever."""
+    old = bench.take(bench.directory, parcel=parcel()).manifest.name
+    before = bench.directory.names()
+    other = Directory(bench.home / "second")
+    write = Directory.write
+
+    def full(self: Directory, name: str, data: bytes) -> None:
+        if self is bench.directory and name.endswith(SIGNATURE):
+            raise DestinationError("no space left on device")
+        write(self, name, data)
+
+    monkeypatch.setattr(Directory, "write", full)
+    taken = bench.take(bench.directory, other, parcel=parcel())
+    assert taken.destinations == (str(other),)
+    assert bench.directory.names() == before and bench.counting(bench.directory) == [old]
+    with pytest.raises(DestinationError):
+        bench.take(bench.directory, parcel=parcel())
+    assert bench.directory.names() == before
