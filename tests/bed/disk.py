@@ -14,6 +14,11 @@ _SHUTDOWN = 0x8004587D
 _NO_LOG_FLUSH = struct.pack("I", 2)
 
 
+def detach(mount_point: Path) -> None:
+    """Take a mount away, whoever looks at something there just now: who does, keeps the disk until then."""
+    run("umount", "--lazy", mount_point)
+
+
 @dataclass(frozen=True)
 class Disk:
     image: Path
@@ -43,9 +48,13 @@ class Disk:
             finally:
                 os.close(directory)
 
-    def unmount(self) -> None:
+    def unmount(self, *, at_once: bool = False) -> None:
+        """Take it away and wait until nothing uses it; not while somebody does, unless it is to go `at_once`."""
         if self.mount_point.is_mount():
-            run("umount", self.mount_point)
+            if at_once:
+                detach(self.mount_point)
+            else:
+                run("umount", self.mount_point)
         # The kernel lets go of it a moment later; two mounts of one image would destroy it.
         wait_until(f"nothing uses {self.image}", lambda: not run("losetup", "--associated", self.image))
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from tests.bed.command import BedError, run, wait_until
 from tests.bed.control_group import ControlGroup
-from tests.bed.disk import Disk
+from tests.bed.disk import Disk, detach
 from tests.bed.network import Network
 
 BOOT_DEADLINE = 30.0
@@ -229,11 +229,13 @@ class Host:
         if lose_power:
             for disk in disks:
                 disk.lose_power()
+        # At once: all processes of the host have ended, and a glance from elsewhere holds no power cut up. What counts
+        # is that the disk is free in the end.
         for disk in reversed(disks[1:]):
-            disk.unmount()
+            disk.unmount(at_once=True)
         if self._root.is_mount():
-            run("umount", self._root)
-        disks[0].unmount()
+            detach(self._root)
+        disks[0].unmount(at_once=True)
 
     def _listens(self) -> bool:
         if not self.running:

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,6 +133,20 @@ def test_a_power_cut_loses_what_was_not_synced(bed: Bed, host: Host) -> None:
     assert after.split()[0] == before.split()[0]
     assert after != before
     assert bed.ssh(host, "true").returncode == 0
+
+
+def test_whoever_looks_at_a_disk_from_elsewhere_holds_no_power_cut_up(bed: Bed, host: Host) -> None:
+    """It is only waited for, for two mounts of one disk would destroy it."""
+    sh(host, "echo kept >/root/note && sync")
+    places = [bed.identity.parent / "h1" / name for name in ("root/etc/hostname", "disk/upper/root/note")]
+    looks = [place.open() for place in places]
+    for look, after in zip(looks, (0.5, 1.0), strict=True):
+        threading.Timer(after, look.close).start()
+    started = time.monotonic()
+    host.power_cut()
+    assert time.monotonic() - started >= 0.9
+    host.boot()
+    assert sh(host, "cat /root/note") == "kept\n"
 
 
 def test_a_power_cut_leaves_connections_without_an_answer(bed: Bed, host: Host) -> None:
