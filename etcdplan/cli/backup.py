@@ -221,7 +221,8 @@ def prune(
 def fetch(
     spec: SpecPath,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="The backup; the newest by default.")
+        str | None,
+        typer.Argument(metavar="[NAME]", help="The backup; by default the newest verified as the spec asks."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -263,14 +264,16 @@ def needed(identities: list[Path] | None) -> list[Path]:
 
 
 def copies_of(loaded: "LoadedSpec", name: str | None) -> "list[tuple[Destination, Manifest]]":
-    """Return the copies of a backup that count, at least one; of the newest when no name is given.
+    """Return the copies of a backup that count, at least one; without a name of the newest that is as the policy asks.
 
-    Raises `BackupError` when there is none.
+    With `verify: restore` the last backup that a restore takes of what it replaces is therefore not the next to be
+    restored unless it is named. Raises `BackupError` when there is none.
     """
     from etcdplan.backup.errors import BackupError
 
     catalogues = _catalogues_of(loaded)
-    wanted = name or _newest(catalogues)
+    asked = policy_of(loaded).verify
+    wanted = name or _newest(catalogues, "restore" if asked == "restore" else "")
     copies = [
         (place, one) for place, catalogue in catalogues for one in catalogue.backups if one.name == wanted
     ]
@@ -296,13 +299,13 @@ def restore_source(
     )
 
 
-def _newest(catalogues: "list[tuple[Destination, Catalogue]]") -> str:
-    newest = max(
-        (one.backups[0] for _, one in catalogues if one.backups), default=None, key=lambda one: one.time
-    )
-    if newest is None:
+def _newest(catalogues: "list[tuple[Destination, Catalogue]]", verified: str = "") -> str:
+    """Return the newest, of those that were verified so far when there are any."""
+    there = [one for _, catalogue in catalogues for one in catalogue.backups]
+    if not there:
         raise EtcdplanError("There is no backup that counts.", hint="etcdplan backup list SPEC")
-    return newest.name
+    proven = [one for one in there if one.verified == verified]
+    return max(proven or there, key=lambda one: one.time).name
 
 
 def policy_of(loaded: "LoadedSpec") -> "Backup":

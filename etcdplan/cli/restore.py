@@ -36,7 +36,8 @@ HostGone = Annotated[
 def restore(
     spec: SpecPath,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="The backup; the newest by default.")
+        str | None,
+        typer.Argument(metavar="[NAME]", help="The backup; by default the newest verified as the spec asks."),
     ] = None,
     show: Annotated[bool, typer.Option("--plan", help="Show the plan and change nothing.")] = False,
     auto_approve: Annotated[bool, typer.Option("--auto-approve", help="Do not ask.")] = False,

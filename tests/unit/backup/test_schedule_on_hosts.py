@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from etcdplan.backup.due import is_due
@@ -24,6 +24,7 @@ def store(*times: int, whole: bool = True) -> Store:
     return Store(tuple(Backup("x", 1, time, 1, 1, "restore", whole) for time in sorted(times, reverse=True)))
 
 
+@settings(deadline=None)
 @given(
     some.integers(0, 2 * 86_400), some.sampled_from(["*/7 * * * *", "5,35 * * * *", "@daily", "0 6 * * mon"])
 )

@@ -11,9 +11,12 @@ from etcdplan.backup.errors import DestinationError
 from etcdplan.backup.manifest import MANIFEST, SIGNATURE, SNAPSHOT, Manifest
 from etcdplan.backup.seen import Watch, see
 from etcdplan.backup.signing import PublicKey, Signer, new_signing_key
+from etcdplan.cli.backup import copies_of
 from etcdplan.model.backups import Store
 from etcdplan.pki.keyfile import write_key
+from etcdplan.spec.load import load_spec
 from tests.support.backups import manifest
+from tests.unit.spec.test_spec_backup import spec_with
 
 NOW = 1_800_000_000
 
@@ -121,3 +124,18 @@ def test_a_glance_looks_again_only_after_a_backup_was_taken() -> None:
     watch.renew()
     assert watch.begin(1, glance=True)()["a"].value == Store(times=(2,))
     assert watch.begin(1, glance=False)()["a"].value == Store(times=(3,))
+
+
+def test_what_a_restore_replaced_is_not_what_the_next_one_takes_unless_it_is_named(tmp_path: Path) -> None:
+    """The last backup that a restore takes is not restored on trial: it may hold the very mistake."""
+    spec = load_spec(spec_with(tmp_path, "second"))
+    place, signer = Directory(tmp_path / "backups"), Signer(tmp_path / "backup.ed25519")
+    tried, last = (
+        manifest(NOW + number, number, cluster="three-members", verified=verified)
+        for number, verified in enumerate(("restore", "checksum"))
+    )
+    put(place, signer, last)
+    assert copies_of(spec, None)[0][1] == last
+    put(place, signer, tried)
+    assert copies_of(spec, None)[0][1] == tried
+    assert copies_of(spec, last.name)[0][1] == last
