@@ -212,6 +212,7 @@ MORE: tuple[Story, ...] = (
     _repair("replace-own", OWN, _each(FakeWorld.lose_disk, "10.0.0.2")),
     _repair("replace-own-drained", DRAINED, _each(FakeWorld.lose_disk, "10.0.0.2")),
     _repair("replace-corrupt", THREE_API, lambda world: world.corrupt_data("10.0.0.3")),
+    _repair("replace-altered", THREE_API, lambda world: world.alter_data("10.0.0.2")),
     _repair("hung", THREE_API, _hang("10.0.0.2")),
     _repair("down", THREE_API, lambda world: world.kill("10.0.0.2")),
     _repair("all-down", THREE, _each(FakeWorld.kill, "10.0.0.1", "10.0.0.2", "10.0.0.3")),

@@ -214,7 +214,7 @@ def replicate(world: "FakeWorld", cluster: FakeCluster) -> None:
 def _write(world: "FakeWorld") -> None:
     """A client writes to every cluster that can; what is acknowledged lies on a quorum's disks."""
     for cluster in world.clusters:
-        if cluster.leader is not None:
+        if cluster.leader is not None and not cluster.corrupt:
             cluster.committed += 1
             cluster.acked = cluster.committed
             replicate(world, cluster)

@@ -172,6 +172,13 @@ class FakeWorld:
             end_process(self, process, 2)
             self.react()
 
+    def alter_data(self, address: str) -> None:
+        """Let a member hold other data than the others, and the CORRUPT alarm be raised for it."""
+        data = self.machines[address].data
+        if data is not None and data.cluster is not None:
+            data.altered = "something else"
+            data.cluster.corrupt.add(data.member_id)
+
     def power_cut(self, address: str) -> None:
         """Take all processes of a machine away, and let it answer nobody."""
         machine = self.machines[address]
