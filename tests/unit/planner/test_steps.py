@@ -56,8 +56,10 @@ def test_nothing_is_left_of_what_is_there(running: State) -> None:
 
 
 def test_data_is_set_aside_only_when_the_process_is_held(running: State) -> None:
-    step = RetireEtcd("m", "10.0.0.1", forget=False)
-    assert [type(effect) for effect in step.effects(running)] == [Hold, SetDataAside]
+    """And the leader hands over before it is held."""
+    for host, first in (("10.0.0.1", [MoveLeader]), ("10.0.0.2", [])):
+        step = RetireEtcd("m", host, forget=False)
+        assert [type(effect) for effect in step.effects(running)] == [*first, Hold, SetDataAside]
 
 
 @pytest.mark.parametrize(
