@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 
 from etcdplan.pki.secret import Secret
 from etcdplan.transport import etcd_pb2 as pb
+from etcdplan.transport.ahead import taken_ahead
 from etcdplan.transport.errors import EtcdOutcomeUnknown, EtcdRejected, EtcdUnreachable, Reason
 from etcdplan.transport.quiet_grpc import grpc
 from etcdplan.transport.silence import until_silent
@@ -264,7 +265,8 @@ class EtcdClient:
         )
         call = invoke(pb.SnapshotRequest(), wait_for_ready=False)
         try:
-            yield from (reply.blob for reply in until_silent(call, stall))
+            # Received while the caller encrypts what came before.
+            yield from (reply.blob for reply in taken_ahead(until_silent(call, stall), call.cancel))
         except grpc.RpcError as error:
             definite = self._definite(error, "Snapshot")
             raise definite or EtcdUnreachable(self.endpoint, "Snapshot", _detail(error)) from error
