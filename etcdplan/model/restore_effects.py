@@ -32,6 +32,10 @@ class StageData(HostEffect):
 class AdoptStaged(HostEffect):
     """Rename what is staged to where etcd looks for its data, which must be free."""
 
+    def apply(self, state: State) -> State:
+        """An alarm was that of the cluster that is replaced."""
+        return replace(HostEffect.apply(self, state), corruption=None)
+
     def on(self, state: State, host: Host) -> Host:
         """The staged data are the member's."""
         staged = host.staged.get()

@@ -137,7 +137,7 @@ def cited(plan: Plan) -> Iterator[str]:
     there = wanted.there(state)
     if there is None or wanted.effects(state):
         what = "No backup" if view.restore is None else "No last backup of what is replaced"
-        yield f"{what} is taken first: nobody serves who could give a snapshot."
+        yield f"{what} is taken first: nobody serves who could give one to rely on."
         return
     place, backup = there
     how = "restored on trial" if backup.verified == "restore" else "not restored on trial"

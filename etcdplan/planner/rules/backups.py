@@ -33,6 +33,8 @@ def last_backup(view: View) -> TakeBackup | None:
     wanted, membership = last_wanted(view), view.state.membership.value
     if wanted is None or membership is None or not view.quorum.holds:
         return None
+    if view.state.corruption is not None and view.right is None:
+        return None  # It is not known whose data are right.
     if membership.cluster_id != view.restoring.replaces:
         return None  # What answers is the restored cluster already.
     return wanted if wanted.effects(view.state) else None

@@ -9,11 +9,15 @@ from hypothesis import strategies as some
 from etcdplan.diff.target import BackupTarget, Target
 from etcdplan.diff.view import View
 from etcdplan.model.backups import Backup, Store
+from etcdplan.model.corruption import Corruption
 from etcdplan.model.facts import Fact, known, unknown
 from etcdplan.model.state import State
-from etcdplan.planner.backup_checks import SPARE, check_backups
+from etcdplan.planner.backup_checks import SPARE, check_backups, cited
 from etcdplan.planner.rules.backups import FRESH, wanted_backup
+from etcdplan.planner.unroll import unroll
 from etcdplan.spec.backup import Retention
+from tests.plans.cases import CASES
+from tests.plans.clusters import target_of as cases_target_of
 from tests.support.scenarios import make_spec, target_of
 
 NOW = 1_800_000_000
@@ -121,3 +125,15 @@ def test_a_clock_that_is_ahead_makes_no_backup_young() -> None:
 def test_the_same_at_several_destinations_is_said_once() -> None:
     [one] = check_backups(target(max_age=60), state(store()))
     assert (one.code, one.address) == ("EP301", "backup/a, backup/b")
+
+
+def test_a_restore_does_not_wait_for_a_last_backup_that_nobody_can_give() -> None:
+    """No majority holds the same data: whose are right is not known, and that is why one restores."""
+    spec, whole = CASES["backup-before-a-restore"]()
+    urls = [f"https://10.0.0.{number}:2380" for number in (1, 2, 3)]
+    torn = replace(whole, corruption=Corruption((0,), {url: url for url in urls}))
+    for state, taken in ((whole, True), (torn, False)):
+        plan = unroll(cases_target_of(spec), state)
+        assert not plan.refusals
+        assert ("take-backup" in [planned.step.kind for planned in plan.steps]) == taken
+        assert any("No last backup" in note for note in cited(plan)) != taken
