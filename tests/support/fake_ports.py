@@ -106,11 +106,11 @@ class FakeHost:
         return Unit(
             fact(f"{name}/settings", on_disk),
             fact(f"{name}/process", running),
-            unit.held,
-            unit.failing,
-            unit.drained,
-            unit.armed is not None,
-            unit.rolled_back,
+            held=unit.held,
+            failing=unit.failing,
+            drained=unit.drained,
+            armed=unit.armed is not None,
+            rolled_back=unit.rolled_back,
         )
 
     def ask_etcd(self, client_url: str, *, timeout: float) -> EtcdReport | None:
