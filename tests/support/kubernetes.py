@@ -69,18 +69,20 @@ def files_of(form: str, name: str, flags: Sequence[str]) -> dict[str, str]:
 class ControlPlane:
     """kube-apiservers by name, each on a host and in a form; they are installed and do not run yet."""
 
-    def __init__(self, directory: Path, servers: Mapping[str, tuple[Host, str]]) -> None:
-        self.servers = servers
+    def __init__(
+        self, directory: Path, servers: Mapping[str, tuple[Host, str]], flags: Mapping[str, str] | None = None
+    ) -> None:
+        self.servers, self.flags = servers, flags or {}
         self._ca_key = ec.generate_private_key(ec.SECP256R1())
-        self._ca = _certificate("kubernetes", self._ca_key, self._ca_key, "kubernetes", authority=True)
+        self._ca = certificate_of("kubernetes", self._ca_key, self._ca_key, "kubernetes", authority=True)
         self._context = self._client(directory)
         for name, (host, form) in servers.items():
             self._install(name, host, form)
 
     def _leaf(self, name: str, group: str = "") -> tuple[bytes, bytes]:
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _certificate(name, key, self._ca_key, "kubernetes", group=group)
-        return certificate.public_bytes(Encoding.PEM), _pem(key)
+        certificate = certificate_of(name, key, self._ca_key, "kubernetes", group=group)
+        return certificate.public_bytes(Encoding.PEM), pem(key)
 
     def _client(self, directory: Path) -> ssl.SSLContext:
         """Return what an administrator shows."""
@@ -104,7 +106,7 @@ class ControlPlane:
             ("apiserver-kubelet-client.crt", certificate, 0o644),
             ("apiserver-kubelet-client.key", key, 0o600),
             # All of them check the tokens that any of them gave out.
-            ("sa.key", _pem(self._ca_key), 0o600),
+            ("sa.key", pem(self._ca_key), 0o600),
             ("sa.pub", public, 0o644),
         ):
             host.put(f"{PKI}/{path}", content, mode)
@@ -122,6 +124,7 @@ class ControlPlane:
             "service-account-key-file": f"{PKI}/sa.pub",
             "service-account-signing-key-file": f"{PKI}/sa.key",
             "service-cluster-ip-range": "10.96.0.0/16",
+            **self.flags,
         }
         for path, text in files_of(
             form, name, [f"--{flag}={value}" for flag, value in flags.items()]
@@ -245,11 +248,11 @@ class Written:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _certificate(
+def certificate_of(
     name: str,
     key: ec.EllipticCurvePrivateKey,
     signer: ec.EllipticCurvePrivateKey,
