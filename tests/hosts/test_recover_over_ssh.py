@@ -1,14 +1,23 @@
 """A majority is lost on systemd hosts, under real kube-apiservers, and a survivor is what is gone on with."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from etcdplan.hosts.processes import wait_until
 from tests.hosts.test_restore_over_ssh import FORMS, Restoring
-from tests.hosts.test_restore_over_ssh import restoring as restoring
+from tests.support.fleet import Fleet
 
 pytestmark = [pytest.mark.bed, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def restoring(tmp_path: Path) -> Iterator[Restoring]:
+    """Three hosts with a member and an API server each."""
+    with Fleet.up(tmp_path, 3) as fleet:
+        yield Restoring(fleet, tmp_path, 3)
 
 
 def kill(restoring: Restoring, number: int) -> None:
