@@ -138,16 +138,18 @@ def test_a_lost_answer_is_asked_for(bench: Bench) -> None:
         bench.host.effects.stop(bench.claim(), "etcd")
 
 
-def waits_for_the_guard(group: int) -> bool:
-    """Whether a process of the group is an flock that waits."""
+def processes_of(group: int) -> dict[str, str]:
+    """Return name and state of the processes of a group."""
+    found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
         except OSError:
             continue
-        if name == "flock" and int(rest.split()[2]) == group:
-            return True
-    return False
+        state, _, its_group = rest.split()[:3]
+        if int(its_group) == group:
+            found[name] = state
+    return found
 
 
 def test_an_effect_that_has_not_begun_never_will(bench: Bench) -> None:
@@ -162,8 +164,10 @@ def test_an_effect_that_has_not_begun_never_will(bench: Bench) -> None:
         late.stdin.write(b"eA==")  # type: ignore[union-attr]
         late.stdin.close()  # type: ignore[union-attr]
         # `late` is frozen while it waits, so that the question comes first.
-        assert wait_until(lambda: waits_for_the_guard(late.pid), timeout=20)
+        assert wait_until(lambda: "flock" in processes_of(late.pid), timeout=20)
         os.killpg(late.pid, signal.SIGSTOP)
+        # Until it has stopped, it could still get the guard.
+        assert wait_until(lambda: set(processes_of(late.pid).values()) == {"T"}, timeout=20)
         os.killpg(holder.pid, signal.SIGKILL)
     lost = HostOutcomeUnknown("broke")
     answer = impatient(bench, 20)._outcome(claim, "write", lost)
