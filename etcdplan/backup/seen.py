@@ -11,21 +11,35 @@ from etcdplan.backup.errors import BackupError
 from etcdplan.backup.manifest import MANIFEST, SNAPSHOT, Manifest, cluster_of, time_of
 from etcdplan.backup.signing import PublicKey
 from etcdplan.errors import EtcdplanError
-from etcdplan.model.backups import Backup, Store, Stores
+from etcdplan.model.backups import AHEAD, Backup, Store, Stores
 from etcdplan.model.facts import Fact, known, unknown
 
 MANIFESTS: Final = 40
 """How many manifests are read at most, from the newest on, in search of one that says that it was restored."""
+PATIENCE: Final = 5.0
+"""Seconds that a destination may take, at least, to say what it has."""
 
 
-def see(destination: Destination, cluster: str, trusted: Sequence[PublicKey]) -> Store:
-    """Return what a destination has of a cluster; raise `DestinationError` when it does not say."""
+def see(
+    destination: Destination,
+    cluster: str,
+    trusted: Sequence[PublicKey],
+    *,
+    now: int | None = None,
+    restored: bool = True,
+) -> Store:
+    """Return what a destination has of a cluster; raise `DestinationError` when it does not say.
+
+    Manifests are read until one counts that was restored on trial; unless `restored`, until one counts at all. Past
+    `now` (unix seconds; this machine's by default) none ends the search: it counts for nothing until its time comes.
+    """
+    latest = (int(time.time()) if now is None else now) + AHEAD
     there = destination.names()
     names = {
-        name: time
+        name: begun
         for file in there
         if file.endswith(MANIFEST)
-        and (time := time_of(name := file.removesuffix(MANIFEST))) is not None
+        and (begun := time_of(name := file.removesuffix(MANIFEST))) is not None
         and cluster_of(name) == cluster
     }
     ordered = sorted(names, key=lambda name: (names[name], name), reverse=True)
@@ -41,7 +55,8 @@ def see(destination: Destination, cluster: str, trusted: Sequence[PublicKey]) ->
             continue
         if manifest.cluster == cluster:
             read.append(backup_of(manifest))
-            if manifest.verified == "restore" and manifest.origin is None:
+            proven = manifest.verified == "restore" or not restored
+            if proven and manifest.origin is None and manifest.time <= latest:
                 break
     read.sort(key=lambda one: (one.time, one.name), reverse=True)
     return Store(tuple(read), tuple(names[name] for name in ordered), distrusted)
@@ -78,6 +93,10 @@ class Watch:
         if glance and not self._due:
             return lambda: self._seen
         self._due = False
+        if (
+            glance
+        ):  # It cannot be done without, however hasty the glance: a backup was taken, and is to be seen.
+            wait = max(wait, PATIENCE)
         end = time.monotonic() + wait
         found: dict[str, Fact[Store]] = {}
         # Daemons: one that hangs in a dead file system must not keep this process.

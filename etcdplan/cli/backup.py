@@ -267,11 +267,12 @@ def copies_of(loaded: "LoadedSpec", name: str | None) -> "list[tuple[Destination
     """Return the copies of a backup that count, at least one; without a name of the newest that is as the policy asks.
 
     With `verify: restore` the last backup that a restore takes of what it replaces is therefore not the next to be
-    restored unless it is named. Raises `BackupError` when there is none.
+    restored unless it is named. A destination that cannot be read is told of, and the others will do. Raises
+    `BackupError` when there is none.
     """
     from etcdplan.backup.errors import BackupError
 
-    catalogues = _catalogues_of(loaded)
+    catalogues = _catalogues_of(loaded, each_must_answer=False)
     asked = policy_of(loaded).verify
     wanted = name or _newest(catalogues, "restore" if asked == "restore" else "")
     copies = [
@@ -336,11 +337,12 @@ def _catalogues(spec: Path) -> "tuple[LoadedSpec, list[tuple[Destination, Catalo
     return loaded, _catalogues_of(loaded)
 
 
-def _catalogues_of(loaded: "LoadedSpec") -> "list[tuple[Destination, Catalogue]]":
-    from etcdplan.backup.catalogue import read_catalogue
+def _catalogues_of(
+    loaded: "LoadedSpec", *, each_must_answer: bool = True
+) -> "list[tuple[Destination, Catalogue]]":
+    from etcdplan.cli.destinations import catalogues
 
-    trusted, name = trusted_keys(loaded), loaded.spec.metadata.name
-    return [(one, read_catalogue(one, name, trusted)) for one in destinations_of(loaded)]
+    return catalogues(loaded, policy_of(loaded), each_must_answer=each_must_answer)
 
 
 def proof_for(

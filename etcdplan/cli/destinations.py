@@ -4,16 +4,20 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from etcdplan.backup.catalogue import read_catalogue
 from etcdplan.backup.due import is_due
+from etcdplan.backup.errors import DestinationError
 from etcdplan.backup.manifest import written as stamped
 from etcdplan.backup.seen import Watch, see
 from etcdplan.backup.signing import PublicKey
 from etcdplan.cli.keys import beside
+from etcdplan.cli.output import progress
 from etcdplan.errors import SpecError
 from etcdplan.spec.document import read_regular_file
 from etcdplan.spec.schedule import parse
 
 if TYPE_CHECKING:
+    from etcdplan.backup.catalogue import Catalogue
     from etcdplan.backup.destination import Destination
     from etcdplan.model.backups import Store
     from etcdplan.spec.backup import Backup
@@ -49,9 +53,35 @@ def watch(loaded: "LoadedSpec", policy: "Backup") -> Watch:
     """Return what looks at each destination of a policy."""
 
     def look(place: str) -> "Store":
-        return see(destination(loaded, place), loaded.spec.metadata.name, trusted_keys(loaded, policy))
+        return see(
+            destination(loaded, place),
+            loaded.spec.metadata.name,
+            trusted_keys(loaded, policy),
+            restored=policy.verify == "restore" or policy.max_trial_age is not None,
+        )
 
     return Watch({place: partial(look, place) for place in policy.destinations})
+
+
+def catalogues(
+    loaded: "LoadedSpec", policy: "Backup", *, each_must_answer: bool
+) -> "list[tuple[Destination, Catalogue]]":
+    """Return what is at each destination; raise `DestinationError` for one that does not say, or when none does."""
+    trusted, name = trusted_keys(loaded, policy), loaded.spec.metadata.name
+    found, failures = [], []
+    for place in policy.destinations:
+        try:
+            one = destination(loaded, place)
+            found.append((one, read_catalogue(one, name, trusted)))
+        except DestinationError as error:
+            if each_must_answer:
+                raise
+            failures.append(error)
+    for failure in failures:
+        if not found:
+            raise failure
+        progress(f"Not looked at: {failure.message}")
+    return found
 
 
 def not_due(loaded: "LoadedSpec", policy: "Backup") -> str:

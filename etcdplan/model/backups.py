@@ -38,12 +38,18 @@ class Store:
     times: tuple[int, ...] = ()
     distrusted: str = ""
 
-    def newest(self, cluster_id: int, *, restored: bool, besides: str = "") -> Backup | None:
+    def newest(
+        self, cluster_id: int, *, restored: bool, besides: str = "", now: int | None = None
+    ) -> Backup | None:
         """Return the newest whole backup of that cluster ID, of those that were restored on trial if that is asked.
 
-        The one with the name `besides` does not count.
+        The one with the name `besides` does not count, nor do those from the future if `now` is given.
         """
-        whole = (one for one in self.backups if one.cluster_id == cluster_id and one.whole)
+        whole = (
+            one
+            for one in self.backups
+            if one.cluster_id == cluster_id and one.whole and (now is None or one.time <= now + AHEAD)
+        )
         fits = (one for one in whole if not besides or one.name != besides)
         return next((one for one in fits if one.verified == "restore" or not restored), None)
 
@@ -53,11 +59,17 @@ Stores = Mapping[str, Fact[Store]]
 
 
 def newest_of(
-    stores: Stores, places: Sequence[str], cluster_id: int, *, restored: bool, besides: str = ""
+    stores: Stores, places: Sequence[str], cluster_id: int, *, restored: bool, now: int, besides: str = ""
 ) -> tuple[str, Backup] | None:
-    """Return the newest backup of a cluster ID, and the first place that has it; of what is unknown nothing counts."""
+    """Return the newest backup of a cluster ID, and the first place that has it.
+
+    Of what is unknown nothing counts, and of what is from the future.
+    """
     known = [(place, fact.value) for place in places if (fact := stores.get(place)) and fact.value]
-    found = [(place, store.newest(cluster_id, restored=restored, besides=besides)) for place, store in known]
+    found = [
+        (place, store.newest(cluster_id, restored=restored, besides=besides, now=now))
+        for place, store in known
+    ]
     return max(
         ((place, one) for place, one in found if one is not None), key=lambda pair: pair[1].time, default=None
     )

@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StrictBool
 
@@ -41,6 +42,12 @@ def _destination(value: str) -> str:
     if not _STORES[scheme[1]].fullmatch(value):
         what = "a user, a host and a path alone" if scheme[1] == "sftp" else "a bucket and a prefix alone"
         raise Invalid(f"is not {what}", f"{_REMEDY}; credentials come from the environment")
+    try:
+        named = scheme[1] != "sftp" or urlsplit(value).port != 0
+    except ValueError:  # An address or a port that there is not.
+        named = False
+    if not named:
+        raise Invalid("names no host and port that there can be", _REMEDY)
     return value
 
 
@@ -77,7 +84,9 @@ class Retention(Model):
 class Backup(Model):
     """Where backups go, and when one counts."""
 
-    destinations: Annotated[list[Annotated[FilePath, AfterValidator(_destination)]], Field(min_length=1)]
+    destinations: Annotated[
+        list[Annotated[FilePath, AfterValidator(_destination)]], Field(min_length=1, max_length=8)
+    ]
     """Directories, relative to that of the spec, `sftp://user@host/path`, and buckets (`s3://bucket/prefix`,
     `gs://bucket/prefix`, `az://container/prefix`): every backup goes to each."""
     encryption: Encryption

@@ -44,7 +44,12 @@ class TakeBackup(Step):
         """Return the newest that is verified as asked, whatever its age, and a destination that has it."""
         restored = self.verify == "restore"
         return newest_of(
-            state.backups, self.destinations, self.cluster_id, restored=restored, besides=self.besides
+            state.backups,
+            self.destinations,
+            self.cluster_id,
+            restored=restored,
+            now=state.now,
+            besides=self.besides,
         )
 
     def effects(self, state: State) -> tuple[Effect, ...]:

@@ -68,7 +68,11 @@ def _ways(view: View, voters: list[Member]) -> str:
 
 def _newest(view: View) -> str:
     policy, state = view.target.backup, view.state
-    there = newest_of(state.backups, policy.destinations, view.cluster_id, restored=False) if policy else None
+    there = (
+        newest_of(state.backups, policy.destinations, view.cluster_id, restored=False, now=state.now)
+        if policy
+        else None
+    )
     if there is None:
         return "the newest backup"
     place, backup = there

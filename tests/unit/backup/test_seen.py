@@ -12,9 +12,12 @@ from etcdplan.backup.manifest import MANIFEST, SIGNATURE, SNAPSHOT, Manifest
 from etcdplan.backup.seen import Watch, see
 from etcdplan.backup.signing import PublicKey, Signer, new_signing_key
 from etcdplan.cli.backup import copies_of
-from etcdplan.model.backups import Store
+from etcdplan.model.backups import Store, newest_of
+from etcdplan.model.facts import known
+from etcdplan.model.state import State
 from etcdplan.pki.keyfile import write_key
 from etcdplan.spec.load import load_spec
+from etcdplan.steps.take_backup import TakeBackup
 from tests.support.backups import manifest
 from tests.unit.spec.test_spec_backup import spec_with
 
@@ -50,7 +53,7 @@ def test_manifests_are_read_until_one_was_restored(
     for hour in range(6):
         put(place, signer, manifest(NOW - hour * 3600, verified="restore" if hour in (2, 4) else "checksum"))
     put(place, signer, manifest(NOW, 9, cluster="prod-2"))
-    seen = see(place, "prod", trusted)
+    seen = see(place, "prod", trusted, now=NOW)
     assert [(one.time, one.verified) for one in seen.backups] == [
         (NOW, "checksum"),
         (NOW - 3600, "checksum"),
@@ -61,13 +64,48 @@ def test_manifests_are_read_until_one_was_restored(
     assert not seen.distrusted
 
 
+def test_one_from_the_future_counts_for_nothing_and_hides_no_other(
+    place: Directory, signer: Signer, trusted: list[PublicKey]
+) -> None:
+    put(place, signer, manifest(NOW + 86_400, verified="restore"))
+    put(place, signer, manifest(NOW - 60, verified="restore"))
+    stores = {"a": known(see(place, "prod", trusted, now=NOW))}
+    _, newest = newest_of(stores, ("a",), 0x1F, restored=True, now=NOW) or ("", None)
+    assert newest is not None and newest.time == NOW - 60
+    assert TakeBackup(0x1F, ("a",), "restore", 3600).effects(State({}, backups=stores, now=NOW)) == ()
+
+
+def test_fewer_manifests_are_read_where_none_has_to_be_restored(
+    place: Directory, signer: Signer, trusted: list[PublicKey]
+) -> None:
+    for hour in range(4):
+        put(place, signer, manifest(NOW - hour * 3600))
+    assert len(see(place, "prod", trusted, now=NOW).backups) == 4
+    assert len(see(place, "prod", trusted, now=NOW, restored=False).backups) == 1
+
+
+def test_a_destination_that_cannot_be_read_does_not_keep_the_others_from_a_restore(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = load_spec(spec_with(tmp_path, "second"))
+    (tmp_path / "second").write_text("no directory")
+    one = manifest(NOW, cluster="three-members")
+    put(Directory(tmp_path / "backups"), Signer(tmp_path / "backup.ed25519"), one)
+    assert [copy for _, copy in copies_of(spec, None)] == [one]
+    assert f"Not looked at: The backup directory {tmp_path / 'second'} could" in capsys.readouterr().err
+    (tmp_path / "backups").rename(tmp_path / "gone")
+    (tmp_path / "backups").write_text("no directory either")
+    with pytest.raises(DestinationError):
+        copies_of(spec, None)
+
+
 def test_nothing_rests_on_what_was_got_without_quorum(
     place: Directory, signer: Signer, trusted: list[PublicKey]
 ) -> None:
     origin = {"kind": "survivor", "index": 7, "last": 9}
     put(place, signer, manifest(NOW, verified="restore", origin=origin))
     put(place, signer, manifest(NOW - 60, verified="restore"))
-    seen = see(place, "prod", trusted)
+    seen = see(place, "prod", trusted, now=NOW)
     assert [one.whole for one in seen.backups] == [False, True]
     newest = seen.newest(0x1F, restored=True)
     assert newest is not None and newest.time == NOW - 60
@@ -82,11 +120,11 @@ def test_what_does_not_count_is_passed_over_and_told_of_when_it_is_the_newest(
     put(place, Signer(tmp_path / "other"), manifest(NOW - 3600, verified="restore"))
     put(place, signer, manifest(NOW))
     place.delete(manifest(NOW).name + SNAPSHOT)
-    seen = see(place, "prod", trusted)
+    seen = see(place, "prod", trusted, now=NOW)
     assert [one.time for one in seen.backups] == [NOW - 7200]
     assert "is missing" in seen.distrusted
     place.delete(manifest(NOW).name + MANIFEST)
-    assert "not signed by a trusted key" in see(place, "prod", trusted).distrusted
+    assert "not signed by a trusted key" in see(place, "prod", trusted, now=NOW).distrusted
 
 
 def test_a_destination_that_hangs_or_fails_is_unknown_and_nobody_waits_longer(
@@ -102,7 +140,7 @@ def test_a_destination_that_hangs_or_fails_is_unknown_and_nobody_waits_longer(
     def fail() -> Store:
         raise DestinationError("The bucket refuses.")
 
-    watch = Watch({"good": lambda: see(place, "prod", trusted), "hung": hang, "bad": fail})
+    watch = Watch({"good": lambda: see(place, "prod", trusted, now=NOW), "hung": hang, "bad": fail})
     began = time.monotonic()
     seen = watch.begin(0.3, glance=False)()
     assert 0.3 <= time.monotonic() - began < 2
