@@ -82,7 +82,7 @@ def _read(
         revision=revision,
         total_keys=status["totalKey"],
         total_size=status["totalSize"],
-        keys=client.count(timeout=_CALL),
+        keys=client.count(revision, timeout=_CALL),
         kv_hash=KvHash(hash=hashed.value, revision=at, compact_revision=hashed.compact_revision),
         compared_with_member=alike,
         objects_read=read,

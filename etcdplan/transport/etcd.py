@@ -212,9 +212,11 @@ class EtcdClient:
         request = pb.RangeRequest(key=b"health", count_only=True, serializable=True)
         return self._read("KV/Range", request, pb.RangeReply, timeout).header.revision
 
-    def count(self, *, timeout: float) -> int:
-        """Count all keys, as the member itself sees them."""
-        request = pb.RangeRequest(key=b"\0", range_end=b"\0", serializable=True, count_only=True)
+    def count(self, revision: int = 0, *, timeout: float) -> int:
+        """Count all keys that there were at a revision, 0 for now, as the member itself sees them."""
+        request = pb.RangeRequest(
+            key=b"\0", range_end=b"\0", revision=revision, serializable=True, count_only=True
+        )
         return self._read("KV/Range", request, pb.RangeReply, timeout).count
 
     def sample(self, prefix: bytes, *, limit: int, timeout: float) -> Iterator[KeyValue]:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x65tcdplan/transport/etcd.proto\x12\retcdplan.etcd\"T\n\x06Header\x12\x12\n\ncluster_id\x18\x01 \x01(\x04\x12\x11\n\tmember_id\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x11\n\traft_term\x18\x04 \x01(\x04\"^\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tpeer_urls\x18\x03 \x03(\t\x12\x13\n\x0b\x63lient_urls\x18\x04 \x03(\t\x12\x12\n\nis_learner\x18\x05 \x01(\x08\"\x0f\n\rStatusRequest\"\x95\x02\n\x0bStatusReply\x12%\n\x06header\x18\x01 \x01(\x0b\x32\x15.etcdplan.etcd.Header\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x62_size\x18\x03 \x01(\x03\x12\x0e\n\x06leader\x18\x04 \x01(\x04\x12\x12\n\nraft_index\x18\x05 \x01(\x04\x12\x11\n\traft_term\x18\x06 \x01(\x04\x12\x1a\n\x12raft_applied_index\x18\x07 \x01(\x04\x12\x0e\n\x06\x65rrors\x18\x08 \x03(\t\x12\x16\n\x0e\x64\x62_size_in_use\x18\t \x01(\x03\x12\x12\n\nis_learner\x18\n \x01(\x08\x12\x17\n\x0fstorage_version\x18\x0b \x01(\t\x12\x15\n\rdb_size_quota\x18\x0c \x01(\x03\"z\n\x0cRangeRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x11\n\trange_end\x18\x02 \x01(\x0c\x12\r\n\x05limit\x18\x03 \x01(\x03\x12\x14\n\x0cserializable\x18\x07 \x01(\x08\x12\x11\n\tkeys_only\x18\x08 \x01(\x08\x12\x12\n\ncount_only\x18\t \x01(\x08\"<\n\x08KeyValue\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x14\n\x0cmod_revision\x18\x03 \x01(\x03\x12\r\n\x05value\x18\x05 \x01(\x0c\"h\n\nRangeReply\x12%\n\x06header\x18\x01 \x01(\x0b\x32\x15.etcdplan.etcd.Header\x12$\n\x03kvs\x18\x02 \x03(\x0b\x32\x17.etcdplan.etcd.KeyValue\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\")\n\x11MemberListRequest\x12\x14\n\x0clinearizable\x18\x01 \x01(\x08\"9\n\x10MemberAddRequest\x12\x11\n\tpeer_urls\x18\x01 \x03(\t\x12\x12\n\nis_learner\x18\x02 \x01(\x08\"^\n\x0eMemberAddReply\x12%\n\x06header\x18\x01 \x01(\x0b\x32\x15.etcdplan.etcd.Header\x12%\n\x06member\x18\x02 \x01(\x0b\x32\x15.etcdplan.etcd.Member\"\x1d\n\x0fMemberIdRequest\x12\n\n\x02id\x18\x01 \x01(\x04\"]\n\x0cMembersReply\x12%\n\x06header\x18\x01 \x01(\x0b\x32\x15.etcdplan.etcd.Header\x12&\n\x07members\x18\x02 \x03(\x0b\x32\x15.etcdplan.etcd.Member\"&\n\x11MoveLeaderRequest\x12\x11\n\ttarget_id\x18\x01 \x01(\x04\"\x11\n\x0fMoveLeaderReply\"@\n\x0c\x41larmRequest\x12\x0e\n\x06\x61\x63tion\x18\x01 \x01(\r\x12\x11\n\tmember_id\x18\x02 \x01(\x04\x12\r\n\x05\x61larm\x18\x03 \x01(\r\"\x0c\n\nAlarmReply\"\x11\n\x0fSnapshotRequest\"\x1d\n\rSnapshotReply\x12\x0c\n\x04\x62lob\x18\x03 \x01(\x0c\"!\n\rHashKvRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\\\n\x0bHashKvReply\x12%\n\x06header\x18\x01 \x01(\x0b\x32\x15.etcdplan.etcd.Header\x12\x0c\n\x04hash\x18\x02 \x01(\r\x12\x18\n\x10\x63ompact_revision\x18\x03 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x65tcdplan/transport/etcd.proto\x12\retcdplan.etcd\"T\n\x06Header\x12\x12\n\ncluster_id\x18\x01 \x01(\x04\x12\x11\n\tmember_id\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x11\n\traft_term\x18\x04 \x01(\x04\"^\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tpeer_urls\x18\x03 \x03(\t\x12\x13\n\x0b\x63lient_urls\x18\x04 \x03(\t\x12\x12\n\nis_learner\x18\x05 \x01(\x08\"\x0f\n\rStatusRequest\"\x95\x02\n\x0bStatusReply\x12%\n\x06header\x18\x01 \x01(\x0b\x32\x15.etcdplan.etcd.Header\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x62_size\x18\x03 \x01(\x03\x12\x0e\n\x06leader\x18\x04 \x01(\x04\x12\x12\n\nraft_index\x18\x05 \x01(\x04\x12\x11\n\traft_term\x18\x06 \x01(\x04\x12\x1a\n\x12raft_applied_index\x18\x07 \x01(\x04\x12\x0e\n\x06\x65rrors\x18\x08 \x03(\t\x12\x16\n\x0e\x64\x62_size_in_use\x18\t \x01(\x03\x12\x12\n\nis_learner\x18\n \x01(\x08\x12\x17\n\x0fstorage_version\x18\x0b \x01(\t\x12\x15\n\rdb_size_quota\x18\x0c \x01(\x03\"\x8c\x01\n\x0cRangeRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x11\n\trange_end\x18\x02 \x01(\x0c\x12\r\n\x05limit\x18\x03 \x01(\x03\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x14\n\x0cserializable\x18\x07 \x01(\x08\x12\x11\n\tkeys_only\x18\x08 \x01(\x08\x12\x12\n\ncount_only\x18\t \x01(\x08\"<\n\x08KeyValue\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x14\n\x0cmod_revision\x18\x03 \x01(\x03\x12\r\n\x05value\x18\x05 \x01(\x0c\"h\n\nRangeReply\x12%\n\x06header\x18\x01 \x01(\x0b\x32\x15.etcdplan.etcd.Header\x12$\n\x03kvs\x18\x02 \x03(\x0b\x32\x17.etcdplan.etcd.KeyValue\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\")\n\x11MemberListRequest\x12\x14\n\x0clinearizable\x18\x01 \x01(\x08\"9\n\x10MemberAddRequest\x12\x11\n\tpeer_urls\x18\x01 \x03(\t\x12\x12\n\nis_learner\x18\x02 \x01(\x08\"^\n\x0eMemberAddReply\x12%\n\x06header\x18\x01 \x01(\x0b\x32\x15.etcdplan.etcd.Header\x12%\n\x06member\x18\x02 \x01(\x0b\x32\x15.etcdplan.etcd.Member\"\x1d\n\x0fMemberIdRequest\x12\n\n\x02id\x18\x01 \x01(\x04\"]\n\x0cMembersReply\x12%\n\x06header\x18\x01 \x01(\x0b\x32\x15.etcdplan.etcd.Header\x12&\n\x07members\x18\x02 \x03(\x0b\x32\x15.etcdplan.etcd.Member\"&\n\x11MoveLeaderRequest\x12\x11\n\ttarget_id\x18\x01 \x01(\x04\"\x11\n\x0fMoveLeaderReply\"@\n\x0c\x41larmRequest\x12\x0e\n\x06\x61\x63tion\x18\x01 \x01(\r\x12\x11\n\tmember_id\x18\x02 \x01(\x04\x12\r\n\x05\x61larm\x18\x03 \x01(\r\"\x0c\n\nAlarmReply\"\x11\n\x0fSnapshotRequest\"\x1d\n\rSnapshotReply\x12\x0c\n\x04\x62lob\x18\x03 \x01(\x0c\"!\n\rHashKvRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\\\n\x0bHashKvReply\x12%\n\x06header\x18\x01 \x01(\x0b\x32\x15.etcdplan.etcd.Header\x12\x0c\n\x04hash\x18\x02 \x01(\r\x12\x18\n\x10\x63ompact_revision\x18\x03 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,36 +39,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREQUEST']._serialized_end=245
   _globals['_STATUSREPLY']._serialized_start=248
   _globals['_STATUSREPLY']._serialized_end=525
-  _globals['_RANGEREQUEST']._serialized_start=527
-  _globals['_RANGEREQUEST']._serialized_end=649
-  _globals['_KEYVALUE']._serialized_start=651
-  _globals['_KEYVALUE']._serialized_end=711
-  _globals['_RANGEREPLY']._serialized_start=713
-  _globals['_RANGEREPLY']._serialized_end=817
-  _globals['_MEMBERLISTREQUEST']._serialized_start=819
-  _globals['_MEMBERLISTREQUEST']._serialized_end=860
-  _globals['_MEMBERADDREQUEST']._serialized_start=862
-  _globals['_MEMBERADDREQUEST']._serialized_end=919
-  _globals['_MEMBERADDREPLY']._serialized_start=921
-  _globals['_MEMBERADDREPLY']._serialized_end=1015
-  _globals['_MEMBERIDREQUEST']._serialized_start=1017
-  _globals['_MEMBERIDREQUEST']._serialized_end=1046
-  _globals['_MEMBERSREPLY']._serialized_start=1048
-  _globals['_MEMBERSREPLY']._serialized_end=1141
-  _globals['_MOVELEADERREQUEST']._serialized_start=1143
-  _globals['_MOVELEADERREQUEST']._serialized_end=1181
-  _globals['_MOVELEADERREPLY']._serialized_start=1183
-  _globals['_MOVELEADERREPLY']._serialized_end=1200
-  _globals['_ALARMREQUEST']._serialized_start=1202
-  _globals['_ALARMREQUEST']._serialized_end=1266
-  _globals['_ALARMREPLY']._serialized_start=1268
-  _globals['_ALARMREPLY']._serialized_end=1280
-  _globals['_SNAPSHOTREQUEST']._serialized_start=1282
-  _globals['_SNAPSHOTREQUEST']._serialized_end=1299
-  _globals['_SNAPSHOTREPLY']._serialized_start=1301
-  _globals['_SNAPSHOTREPLY']._serialized_end=1330
-  _globals['_HASHKVREQUEST']._serialized_start=1332
-  _globals['_HASHKVREQUEST']._serialized_end=1365
-  _globals['_HASHKVREPLY']._serialized_start=1367
-  _globals['_HASHKVREPLY']._serialized_end=1459
+  _globals['_RANGEREQUEST']._serialized_start=528
+  _globals['_RANGEREQUEST']._serialized_end=668
+  _globals['_KEYVALUE']._serialized_start=670
+  _globals['_KEYVALUE']._serialized_end=730
+  _globals['_RANGEREPLY']._serialized_start=732
+  _globals['_RANGEREPLY']._serialized_end=836
+  _globals['_MEMBERLISTREQUEST']._serialized_start=838
+  _globals['_MEMBERLISTREQUEST']._serialized_end=879
+  _globals['_MEMBERADDREQUEST']._serialized_start=881
+  _globals['_MEMBERADDREQUEST']._serialized_end=938
+  _globals['_MEMBERADDREPLY']._serialized_start=940
+  _globals['_MEMBERADDREPLY']._serialized_end=1034
+  _globals['_MEMBERIDREQUEST']._serialized_start=1036
+  _globals['_MEMBERIDREQUEST']._serialized_end=1065
+  _globals['_MEMBERSREPLY']._serialized_start=1067
+  _globals['_MEMBERSREPLY']._serialized_end=1160
+  _globals['_MOVELEADERREQUEST']._serialized_start=1162
+  _globals['_MOVELEADERREQUEST']._serialized_end=1200
+  _globals['_MOVELEADERREPLY']._serialized_start=1202
+  _globals['_MOVELEADERREPLY']._serialized_end=1219
+  _globals['_ALARMREQUEST']._serialized_start=1221
+  _globals['_ALARMREQUEST']._serialized_end=1285
+  _globals['_ALARMREPLY']._serialized_start=1287
+  _globals['_ALARMREPLY']._serialized_end=1299
+  _globals['_SNAPSHOTREQUEST']._serialized_start=1301
+  _globals['_SNAPSHOTREQUEST']._serialized_end=1318
+  _globals['_SNAPSHOTREPLY']._serialized_start=1320
+  _globals['_SNAPSHOTREPLY']._serialized_end=1349
+  _globals['_HASHKVREQUEST']._serialized_start=1351
+  _globals['_HASHKVREQUEST']._serialized_end=1384
+  _globals['_HASHKVREPLY']._serialized_start=1386
+  _globals['_HASHKVREPLY']._serialized_end=1478
 # @@protoc_insertion_point(module_scope)
