@@ -130,10 +130,11 @@ def _stat_fields(pid: int) -> list[bytes]:
 def _read_of_program(pid: int, name: str) -> bytes:
     """Read arguments or environment. They are empty for a moment while a process turns into another program."""
     content = b""
+    place: list[bytes] = []
     empty = 0
 
     def is_settled() -> bool:
-        nonlocal content, empty
+        nonlocal content, place, empty
         content = Path(f"/proc/{pid}/{name}").read_bytes()
         try:
             # The kernel's own threads have no executable, and zombies have none any more.
@@ -141,10 +142,11 @@ def _read_of_program(pid: int, name: str) -> bytes:
                 return True
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             return True
-        # Field 51, env_end, is not set yet in the middle of it. Thrice, because what was opened before that is empty.
-        fields = _stat_fields(pid)
-        empty += len(fields) > 48 and fields[48] != b"0"
-        return empty == 3
+        # Fields 50 and 51, env_start and env_end: the latter is not set yet in the middle of it, and the former is
+        # another one in each program. Thrice in the same one, because what was opened before that is empty.
+        before, place = place, _stat_fields(pid)[47:49]
+        empty = empty + 1 if place == before else 1
+        return empty >= 3 and place[1:] != [b"0"]
 
     wait_until(is_settled, timeout=_TURN)
     return content

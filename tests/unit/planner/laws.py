@@ -129,7 +129,9 @@ def backed(case: Case) -> Iterator[str]:
             continue
         if (restore := view.restore) is not None:
             membership = planned.before.membership.value
-            if membership is None or membership.cluster_id != restore.replaces or not view.quorum.holds:
+            unclear = planned.before.corruption is not None and view.right is None
+            replaced = membership is not None and membership.cluster_id == restore.replaces
+            if not replaced or unclear or not view.quorum.holds:
                 if taken:
                     yield f"{planned.step.id} although nobody can give a snapshot"
                 continue
