@@ -238,12 +238,8 @@ def _stage(port: HostEffects, claim: Claim, source: RestoreSource, restore: Rest
 
 
 def _member_call(effect: AddLearner | Promote | Remove | MoveLeader, state: State) -> Call:
-    membership = state.membership.get()
-    if membership is None:
-        raise StoppedError("There is no cluster to call.", hint="Plan again.")
     url = effect.peer_url
-    via = _voter(membership, state.leader, avoid=url if isinstance(effect, Remove) else "")
-    client, host = via.client_urls[0], host_of(via.peer_url)
+    membership, client, host = _where_to_call(state, avoid=url if isinstance(effect, Remove) else "")
     if isinstance(effect, AddLearner):
         return Call(host, "member-add", url, lambda port, claim: port.member_add(claim, client, url))
     number = membership.members[url].id
@@ -264,14 +260,19 @@ def _member_call(effect: AddLearner | Promote | Remove | MoveLeader, state: Stat
 
 
 def _clear_call(number: int, state: State) -> Call:
-    membership = state.membership.get()
-    if membership is None:
-        raise StoppedError("There is no cluster to call.", hint="Plan again.")
-    via = _voter(membership, state.leader, avoid="")
-    client, host = via.client_urls[0], host_of(via.peer_url)
+    _, client, host = _where_to_call(state, avoid="")
     return Call(
         host, "clear-corrupt", f"{number:x}", lambda port, claim: port.clear_corrupt(claim, client, number)
     )
+
+
+def _where_to_call(state: State, *, avoid: str) -> tuple[Membership, str, str]:
+    """Return the members, and the client URL and the host of the voter to call."""
+    membership = state.membership.get()
+    if membership is None:
+        raise StoppedError("There is no cluster to call.", hint="Plan again.")
+    via = _voter(membership, state.leader, avoid=avoid)
+    return membership, via.client_urls[0], host_of(via.peer_url)
 
 
 def _voter(membership: Membership, leader: str | None, *, avoid: str) -> Member:

@@ -1,12 +1,14 @@
 """Whether the spec changed since the last apply, or the cluster did: the hosts' journals say which spec that was."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 
 from etcdplan.apply.journal import JournalDamaged
-from etcdplan.apply.runs import latest_run
+from etcdplan.apply.runs import latest_run, stores_of
 from etcdplan.hosts.each import Each, in_turn
-from etcdplan.hosts.ports import Hosts
+from etcdplan.hosts.ports import Hosts, StoreReader
 from etcdplan.model.state import State
 
 
@@ -32,13 +34,20 @@ class LastApplied:
     begun: str = ""
 
 
-def last_applied(hosts: Hosts, state: State, spec_digest: str, *, each: Each = in_turn) -> LastApplied:
-    """Read what the reachable hosts remember, and compare it with a spec. Changes nothing."""
-    stores = {
-        host.address: hosts.host(host.address).store for host in state.hosts.values() if not host.unreachable
-    }
+def last_applied(
+    hosts: Hosts,
+    state: State,
+    spec_digest: str,
+    *,
+    each: Each = in_turn,
+    kept: Mapping[str, StoreReader] = MappingProxyType({}),
+) -> LastApplied:
+    """Read what the reachable hosts remember, and compare it with a spec. Changes nothing.
+
+    `kept` is what a look at these hosts has read of it already.
+    """
     try:
-        run = latest_run(stores, each=each)
+        run = latest_run(stores_of(hosts, state, kept), each=each)
     except JournalDamaged:
         run = None
     if run is None:

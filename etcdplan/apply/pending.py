@@ -7,7 +7,7 @@ from types import MappingProxyType
 from etcdplan.apply.holder import Holder, Life, life
 from etcdplan.apply.journal import JournalDamaged
 from etcdplan.apply.lock_file import seen_lock
-from etcdplan.apply.runs import RunView, latest_run
+from etcdplan.apply.runs import RunView, latest_run, stores_of
 from etcdplan.hosts.each import Each, in_turn
 from etcdplan.hosts.ports import Hosts, StoreReader
 from etcdplan.model.state import State
@@ -48,11 +48,7 @@ def pending(
 
     `kept` is what a look at these hosts has read of it already.
     """
-    stores = {
-        host.address: kept.get(host.address) or hosts.host(host.address).store
-        for host in state.hosts.values()
-        if not host.unreachable
-    }
+    stores = stores_of(hosts, state, kept)
     locks = tuple(_held(stores, me, each))
     try:
         run = latest_run(stores, each=each)

@@ -15,10 +15,12 @@ from etcdplan.hosts.ports import (
     JOURNAL_DIR,
     HostOutcomeUnknown,
     HostRefused,
+    Hosts,
     HostStore,
     HostUnreachable,
     StoreReader,
 )
+from etcdplan.model.state import State
 
 KEPT_RUNS: Final = 20
 _NAME: Final = re.compile(r"\d{8,}-[\w-]+\.jsonl")
@@ -47,6 +49,15 @@ class RunView:
     def stopped(self) -> str | None:
         """Why it stopped, when it had the time to say so."""
         return next((f"{r.body['reason']}" for r in self.records if r.type == "run-stopped"), None)
+
+
+def stores_of(hosts: Hosts, state: State, kept: Mapping[str, StoreReader]) -> dict[str, StoreReader]:
+    """Return where each host that answers keeps what applies have left: what a look has read along, or the host."""
+    return {
+        host.address: kept.get(host.address) or hosts.host(host.address).store
+        for host in state.hosts.values()
+        if not host.unreachable
+    }
 
 
 def latest_run(stores: Mapping[str, StoreReader], *, each: Each = in_turn) -> RunView | None:

@@ -1,9 +1,13 @@
 """etcdplan drift SPEC"""
 
 import sys
+from typing import TYPE_CHECKING
 
 from etcdplan.cli.options import AgeIdentity, Json, NoColor, SpecPath
 from etcdplan.cli.output import colored, result, width
+
+if TYPE_CHECKING:
+    from etcdplan.hosts.ports import StoreReader
 
 
 def drift(
@@ -22,8 +26,9 @@ def drift(
 
     cluster = load(spec)
     with connect(cluster, age_identity or []) as reached:
-        state = reached.observe(measure=True)
-        applied = last_applied(reached.hosts, state, cluster.digest, each=reached.each)
+        kept: dict[str, StoreReader] = {}
+        state = reached.observe(measure=True, kept=kept)
+        applied = last_applied(reached.hosts, state, cluster.digest, each=reached.each, kept=kept)
     document = to_document(unroll(cluster.target, state), cluster.digest, spec_path=str(spec))
     if json:
         result(drift_json(document, applied))
