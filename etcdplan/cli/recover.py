@@ -94,6 +94,7 @@ def recover(
 
 def _check(target: "Target", state: "State") -> None:
     """Raise `RefusedError` when there is a better way than to go on with what one survivor has."""
+    from etcdplan.cli.taking import check_quorum_is_lost
     from etcdplan.diff.view import View
     from etcdplan.model.state import host_of
     from etcdplan.planner.unroll import unroll
@@ -104,10 +105,7 @@ def _check(target: "Target", state: "State") -> None:
             f"A restore of {view.restore.snapshot} is under way.",
             hint="Finish it: etcdplan apply --resume SPEC.",
         )
-    if state.membership.value is not None and view.quorum.holds:
-        raise RefusedError(
-            f"Cluster {target.cluster} has quorum.", hint="etcdplan plan SPEC says what is wrong with it."
-        )
+    check_quorum_is_lost(view)
     plan = unroll(target, state)
     if plan.steps and not plan.refusals:
         raise RefusedError(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from etcdplan.backup.signing import Signer
     from etcdplan.backup.survivors import Survivors
     from etcdplan.backup.take import Proof, Source, Taken
+    from etcdplan.diff.view import View
     from etcdplan.model.state import State
 
 _GATHER = 20.0
@@ -182,17 +183,22 @@ def gathered(reached: LiveCluster) -> "Parcel | None":
     return parcel
 
 
+def check_quorum_is_lost(view: "View") -> None:
+    """Raise `RefusedError` for a cluster that has quorum."""
+    if view.state.membership.value is not None and view.quorum.holds:
+        raise RefusedError(
+            f"Cluster {view.target.cluster} has quorum.",
+            hint="etcdplan plan SPEC says what is wrong with it.",
+        )
+
+
 def survivors_of(reached: LiveCluster, state: "State") -> "Survivors":
     """Return who is left of a cluster that has lost its quorum; raise `RefusedError` when it has not."""
     from etcdplan.backup.survivors import find_survivors
     from etcdplan.diff.view import View
 
     view = View(reached.target, state)
-    if state.membership.value is not None and view.quorum.holds:
-        raise RefusedError(
-            f"Cluster {reached.target.cluster} has quorum.",
-            hint="etcdplan plan SPEC says what is wrong with it.",
-        )
+    check_quorum_is_lost(view)
     if len(state.clusters) > 1:
         raise RefusedError(
             "Members of more than one cluster answer, so it is not known whose data is wanted.",
