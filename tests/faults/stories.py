@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from etcdplan.apply.journal import JOURNAL_DIR
 from etcdplan.errors import StoppedError
-from etcdplan.model.restore import Restore, bump_for, new_token
+from etcdplan.model.restore import Restore
 from etcdplan.spec.models import Spec
 from tests.support.fake_runs import Runner
 from tests.support.fake_world import FakeWorld
+from tests.support.restores import asked_restore
 from tests.support.scenarios import founded, fresh, make_spec, target_of
 
 
@@ -83,18 +84,8 @@ def _restore(
 
 
 def _request(spec: Spec, gone: tuple[str, ...] = (), replaces: int = 0) -> Restore:
-    target, sha256 = target_of(spec), "5a" * 32
-    replaces = replaces or target.founding_id
-    return Restore(
-        "n-20260101T000000Z-00c0ffee",
-        sha256,
-        1234,
-        tuple((url, member.name) for url, member in sorted(target.members.items())),
-        new_token(target.cluster, sha256, replaces),
-        bump_for(target.version),
-        replaces,
-        gone=gone,
-    )
+    target = target_of(spec)
+    return asked_restore(target, replaces or target.founding_id, gone=gone)
 
 
 def _abandon(name: str, spec: Spec) -> Story:

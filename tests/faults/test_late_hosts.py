@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from etcdplan.diff.view import View
-from etcdplan.model.restore import Restore, bump_for, new_token
+from etcdplan.model.restore import Restore
 from etcdplan.spec.models import Spec
 from tests.support.fake_runs import Runner
 from tests.support.fake_world import FakeWorld
+from tests.support.restores import asked_restore
 from tests.support.scenarios import founded, fresh, make_spec
 
 OLD = "10.0.0.3"
@@ -17,17 +18,7 @@ OLD = "10.0.0.3"
 def _asked(world: FakeWorld, spec: Spec) -> Restore:
     """Ask for a restore of a snapshot with the members of a spec."""
     runner = Runner(world, spec)
-    target, sha256 = runner.target, "5a" * 32
-    replaces = View(target, runner.observe()).cluster_id
-    return Restore(
-        "n-20260101T000000Z-00c0ffee",
-        sha256,
-        1234,
-        tuple((url, member.name) for url, member in sorted(target.members.items())),
-        new_token(target.cluster, sha256, replaces),
-        bump_for(target.version),
-        replaces,
-    )
+    return asked_restore(runner.target, View(runner.target, runner.observe()).cluster_id)
 
 
 def _moved(*hosts: int) -> tuple[FakeWorld, Spec]:

@@ -3,26 +3,20 @@
 from dataclasses import replace
 
 from etcdplan.model.effects import HostEffect, WriteRecord
-from etcdplan.model.restore import Restore, bump_for, new_token
+from etcdplan.model.restore import Restore
 from etcdplan.model.state import State
 from etcdplan.planner.unroll import unroll
-from tests.plans.clusters import VERSION, disk_gone, happened, running, silent, target_of
+from tests.plans.clusters import disk_gone, happened, running, silent, target_of
 from tests.plans.registry import THREE, Case, case
+from tests.support.restores import asked_restore
 
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 
 def _request(snapshot: str = "prod-20251231T230000Z-00c0ffee", gone: tuple[str, ...] = ()) -> Restore:
     target = target_of(THREE)
-    return Restore(
-        snapshot,
-        SHA256,
-        7_418_231,
-        tuple((url, member.name) for url, member in target.members.items()),
-        new_token(target.cluster, SHA256, target.founding_id),
-        bump_for(VERSION),
-        target.founding_id,
-        gone=gone,
+    return asked_restore(
+        target, target.founding_id, snapshot=snapshot, sha256=SHA256, revision=7_418_231, gone=gone
     )
 
 

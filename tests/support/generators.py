@@ -9,11 +9,12 @@ from typing import Any
 from etcdplan.diff.target import Target, build_target
 from etcdplan.diff.view import View
 from etcdplan.model.facts import Fact, unknown
-from etcdplan.model.restore import Restore, bump_for, new_token
+from etcdplan.model.restore import Restore
 from etcdplan.model.state import ETCD, Host, State, Unit
 from etcdplan.spec.models import Spec
 from tests.support.model_faults import FAULTS, rot
 from tests.support.model_world import NOW, World, follow
+from tests.support.restores import asked_restore
 
 VERSIONS = ("3.4.23", "3.5.29", "3.5.35", "3.6.10", "3.6.16", "3.7.3")
 ARCHIVE = {"archive": "etcd.tar.gz", "sha256": "c0ffee11" * 8}
@@ -305,10 +306,7 @@ def draw_pair(seed: int) -> Pair:
 def _request(rng: Random, target: Target, state: State) -> Restore:
     """Ask for the restore of a snapshot, of another one each time."""
     sha256 = f"{rng.randrange(16**6):06x}" + "0" * 58
-    replaces = View(target, state).cluster_id
-    members = tuple((url, member.name) for url, member in sorted(target.members.items()))
-    token, bump = new_token(target.cluster, sha256, replaces), bump_for(target.version)
-    return Restore("n-20260101T000000Z-00c0ffee", sha256, 1234, members, token, bump, replaces)
+    return asked_restore(target, View(target, state).cluster_id, sha256=sha256)
 
 
 def _think_better(rng: Random, target: Target, state: State, story: list[str]) -> Target:
