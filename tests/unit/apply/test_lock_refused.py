@@ -4,7 +4,7 @@ import pytest
 
 from etcdplan.errors import UnobservedError
 from etcdplan.hosts.ports import HostRefused, HostUnreachable
-from tests.unit.apply.test_lock import here, stores, take
+from tests.unit.apply.lock_world import here, stores, take
 
 
 @pytest.mark.parametrize(

@@ -1,54 +1,26 @@
 """Laws that every plan obeys. A law yields, in plain words, how a case breaks it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from random import Random
 from typing import Any
 
 from etcdplan.diff.changes import diff
 from etcdplan.diff.view import View
 from etcdplan.model.effects import Stop
-from etcdplan.model.facts import Fact
 from etcdplan.model.settle import settle
-from etcdplan.model.state import ETCD, Membership, State, steady
+from etcdplan.model.state import ETCD, State, steady
 from etcdplan.planner.document import to_document
 from etcdplan.planner.policy import propose
 from etcdplan.planner.rules.backups import LAST
 from etcdplan.planner.unroll import Plan, unroll
-from tests.support.generators import Pair, hide
+from tests.support.generators import hide
 from tests.support.model_world import World, follow
 from tests.unit.planner.checker import Checker
+from tests.unit.planner.law_case import Case
+from tests.unit.planner.perturbations import other_ids, other_leader, other_order
 
 DESTRUCTIVE = ("remove-member", "retire-etcd")
-
-
-class Case:
-    """A pair with its plan."""
-
-    def __init__(self, pair: Pair) -> None:
-        self.pair = pair
-        self.target = pair.target
-        self.plan = unroll(pair.target, pair.state)
-
-    def rng(self, law: str) -> Random:
-        """Return a source of randomness for one law, whatever other laws drew before."""
-        return Random(f"{self.pair.seed} {law}")
-
-    @property
-    def refused(self) -> bool:
-        """Whether the plan may not be carried out."""
-        return bool(self.plan.refusals)
-
-    @property
-    def restores(self) -> bool:
-        """Whether a restore is asked for or under way."""
-        return View(self.target, self.plan.state).restore is not None
-
-    @property
-    def end(self) -> State:
-        """The predicted state at the end of the plan."""
-        return self.plan.steps[-1].after if self.plan.steps else self.plan.state
 
 
 def ends_well(case: Case) -> Iterator[str]:
@@ -223,7 +195,7 @@ def _cut(case: Case, index: int, place: int) -> Iterator[str]:
 
 def perturbed(case: Case) -> Iterator[str]:
     """Another leader, other IDs, or in another order: the same digest. One of them a case, since each plans anew."""
-    change = case.rng("perturbed").choice((_other_leader, _other_ids, _other_order))
+    change = case.rng("perturbed").choice((other_leader, other_ids, other_order))
     state = change(case)
     if state is None:
         return
@@ -279,58 +251,6 @@ def hidden_fact(case: Case, name: str, state: State) -> Iterator[str]:
 def _look(case: Case, state: State) -> State:
     world = World(state, dict(case.pair.world.written))
     return world.look(case.target)
-
-
-def _other_leader(case: Case) -> State | None:
-    membership = case.pair.state.membership.value
-    voters = [m.peer_url for m in membership.voters() if m.serving] if membership else []
-    return replace(case.pair.state, leader=case.rng("leader").choice(voters)) if voters else None
-
-
-def _other_ids(case: Case) -> State | None:
-    state = case.pair.state
-    if case.restores:
-        return None  # These IDs follow from the restore.
-    if state.membership.value is None or not any(host.record.value for host in state.hosts.values()):
-        return None
-
-    def other(number: int) -> int:
-        return number ^ 0x5A5A5A5A
-
-    def renumbered(members: Membership) -> Membership:
-        return replace(
-            members, members={url: replace(m, id=other(m.id)) for url, m in members.members.items()}
-        )
-
-    hosts = {
-        address: replace(
-            host, data=Fact(replace(host.data.value, member_id=other(host.data.value.member_id)))
-        )
-        if host.data.value
-        else host
-        for address, host in state.hosts.items()
-    }
-    last = renumbered(state.last_seen) if state.last_seen else None
-    return replace(state, hosts=hosts, membership=Fact(renumbered(state.membership.value)), last_seen=last)
-
-
-def _other_order(case: Case) -> State:
-    rng = case.rng("order")
-
-    def shuffled(mapping: Mapping[str, Any]) -> dict[str, Any]:
-        items = list(mapping.items())
-        rng.shuffle(items)
-        return dict(items)
-
-    state = case.pair.state
-    hosts = {
-        address: replace(host, leafs=shuffled(host.leafs), api_servers=shuffled(host.api_servers))
-        for address, host in shuffled(state.hosts).items()
-    }
-    membership = state.membership
-    if membership.value is not None:
-        membership = Fact(replace(membership.value, members=shuffled(membership.value.members)))
-    return replace(state, hosts=hosts, membership=membership)
 
 
 def _signature(plan: Plan, *, certificates: bool = True) -> list[str]:

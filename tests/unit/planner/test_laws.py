@@ -8,7 +8,8 @@ import os
 import pytest
 
 from tests.support.generators import pairs
-from tests.unit.planner.laws import LAWS, Case, cuts, hidden
+from tests.unit.planner.law_case import Case
+from tests.unit.planner.laws import LAWS, cuts, hidden
 
 CHUNKS = 12
 CASES = int(os.environ.get("ETCDPLAN_CASES", "200"))

@@ -23,7 +23,8 @@ from tests.plans.cases import CASES
 from tests.plans.clusters import CA
 from tests.support.generators import Draft, Pair
 from tests.support.model_world import NOW, World, follow
-from tests.unit.planner.laws import Case, cuts, diff_is_what_rules_propose, ends_well, frugal, transitions
+from tests.unit.planner.law_case import Case
+from tests.unit.planner.laws import cuts, diff_is_what_rules_propose, ends_well, frugal, transitions
 
 THREE = Draft((("m1", "10.0.0.1"), ("m2", "10.0.0.2"), ("m3", "10.0.0.3")), outage=False)
 SERVED = replace(THREE, api_servers=(("cp1", "10.0.1.1", ""), ("cp2", "10.0.1.2", "")))
