@@ -62,15 +62,7 @@ def test_a_backup_goes_to_a_bucket_and_a_directory_and_comes_back(
     name = bench.take(bench.directory, store).manifest.name
     assert store.names() == bench.directory.names() == {name + MANIFEST, name + SIGNATURE, name + SNAPSHOT}
     assert bench.unfinished(store) == 0
-    assert run(["backup", "list", str(bench.spec)]) == 0
-    said = capsys.readouterr().out
-    assert said.count(name) == 2 and URL in said
-    for file in bench.directory.path.iterdir():
-        file.unlink()  # So it comes from the bucket.
-    out = bench.home / "out"
-    identity = ["--age-identity", str(bench.home / "identity")]
-    assert run(["backup", "fetch", str(bench.spec), "-o", str(out), *identity]) == 0
-    assert out.read_bytes() == b"".join(bench.snapshot(lambda: None))
+    bench.comes_back(name, capsys)
     forget(store, name)
     assert not store.names()
 

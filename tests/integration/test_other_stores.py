@@ -23,7 +23,6 @@ from etcdplan.backup.manifest import MANIFEST, SIGNATURE, SNAPSHOT
 from etcdplan.backup.object_store import ObjectStore
 from etcdplan.backup.places import open_place
 from etcdplan.backup.snapshot import Content
-from etcdplan.cli.app import run
 from tests.support.member import Bench
 from tests.support.stores import KEY, StoreServer, azure_server, connection_string, gcs_server
 
@@ -138,15 +137,7 @@ def test_a_backup_goes_there_comes_back_and_goes(
     assert not taken.failures
     name = taken.manifest.name
     assert store.names() == bench.directory.names() == {name + MANIFEST, name + SIGNATURE, name + SNAPSHOT}
-    assert run(["backup", "list", str(bench.spec)]) == 0
-    said = capsys.readouterr().out
-    assert said.count(name) == 2 and where.url in said
-    for file in bench.directory.path.iterdir():
-        file.unlink()  # So it comes from the store.
-    out = bench.home / "out"
-    identity = ["--age-identity", str(bench.home / "identity")]
-    assert run(["backup", "fetch", str(bench.spec), "-o", str(out), *identity]) == 0
-    assert out.read_bytes() == b"".join(bench.snapshot(lambda: None))
+    bench.comes_back(name, capsys)
     forget(store, name)
     assert not store.names()
     forget(store, name)  # What is gone is gone.

@@ -19,7 +19,6 @@ from etcdplan.backup.errors import DestinationError
 from etcdplan.backup.manifest import MANIFEST, SIGNATURE, SNAPSHOT, new_name
 from etcdplan.backup.sftp_store import SftpStore
 from etcdplan.backup.snapshot import Content
-from etcdplan.cli.app import run
 from tests.support.member import PIECES, Bench
 from tests.support.sshd import Runner, Sshd
 
@@ -100,15 +99,7 @@ def test_a_backup_goes_there_comes_back_and_goes(
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
     server.runner.settings()
     monkeypatch.setenv("ETCDPLAN_SSH_CONFIG", str(server.runner.directory / "config"))
-    assert run(["backup", "list", str(bench.spec)]) == 0
-    said = capsys.readouterr().out
-    assert said.count(name) == 2 and server.url in said
-    for file in bench.directory.path.iterdir():
-        file.unlink()  # So it comes from the server.
-    out = bench.home / "out"
-    identity = ["--age-identity", str(bench.home / "identity")]
-    assert run(["backup", "fetch", str(bench.spec), "-o", str(out), *identity]) == 0
-    assert out.read_bytes() == b"".join(bench.snapshot(lambda: None))
+    bench.comes_back(name, capsys)
     forget(store, name)
     assert not store.names() and not list(server.files.iterdir())
     forget(store, name)

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import yaml
 
 from etcdplan.backup.catalogue import read_catalogue
@@ -15,6 +16,7 @@ from etcdplan.backup.directory import Directory
 from etcdplan.backup.include import Parcel
 from etcdplan.backup.signing import PublicKey, Signer
 from etcdplan.backup.take import Proof, Source, Taken, take_backup
+from etcdplan.cli.app import run
 from tests.support.backups import with_backups
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "three-members.yaml"
@@ -26,7 +28,7 @@ class Bench:
     """A spec whose backups go to `backups` and to `url`, and a member; none of etcd's programs is needed."""
 
     def __init__(self, home: Path, url: str) -> None:
-        self.home = home
+        self.home, self.url = home, url
         (home / "spec.yaml").write_text(EXAMPLE.read_text())
         self.spec = with_backups(home / "spec.yaml")
         document = yaml.safe_load(self.spec.read_text())
@@ -64,6 +66,18 @@ class Bench:
             database.update(piece)
             yield piece
         yield database.digest()
+
+    def comes_back(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+        """Check that the backup is listed in both places, and comes whole from the one that is no directory."""
+        assert run(["backup", "list", str(self.spec)]) == 0
+        said = capsys.readouterr().out
+        assert said.count(name) == 2 and self.url in said
+        for file in self.directory.path.iterdir():
+            file.unlink()
+        out = self.home / "out"
+        identity = ["--age-identity", str(self.home / "identity")]
+        assert run(["backup", "fetch", str(self.spec), "-o", str(out), *identity]) == 0
+        assert out.read_bytes() == b"".join(self.snapshot(lambda: None))
 
     def counting(self, place: Destination) -> list[str]:
         """Return the backups that count there, the newest first."""
