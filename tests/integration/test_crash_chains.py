@@ -16,6 +16,7 @@ from tests.support.crashes import (
     REPLACEMENT,
     SCALE_UP,
     Crashes,
+    End,
     Scenario,
     chain,
     check_end,
@@ -28,16 +29,21 @@ COPIES = {BOOTSTRAP.name: 4, REPLACEMENT.name: 4, SCALE_UP.name: 6}
 """Where the journal is kept: on the runner and on the hosts."""
 
 
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("scenario", [BOOTSTRAP, REPLACEMENT, SCALE_UP], ids=str)
-def test_a_chain_of_deaths_ends_where_an_undisturbed_run_does(
-    tmp_path: Path, scenario: Scenario, phase: str
-) -> None:
-    (tmp_path / "calm").mkdir()
-    with Lab(tmp_path / "calm") as lab:
+@pytest.fixture(scope="module", params=[BOOTSTRAP, REPLACEMENT, SCALE_UP], ids=str)
+def calm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Scenario, End]:
+    """A scenario, and how an undisturbed run of it ends."""
+    scenario: Scenario = request.param
+    with Lab(tmp_path_factory.mktemp("calm")) as lab:
         spec = scenario.begin(lab)
         lab.apply(spec)
-        undisturbed = end(lab, spec)
+        return scenario, end(lab, spec)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_chain_of_deaths_ends_where_an_undisturbed_run_does(
+    tmp_path: Path, calm: tuple[Scenario, End], phase: str
+) -> None:
+    scenario, undisturbed = calm
     with Lab(tmp_path) as lab:
         crashes = Crashes(lab, scenario.begin(lab))
         with lab.writers(*scenario.hosts) as writers:
