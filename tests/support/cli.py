@@ -163,7 +163,6 @@ class Lab:
                         if name in os.environ
                     },
                     "PYTHONPATH": os.pathsep.join(_PATH),
-                    "PYTHONDONTWRITEBYTECODE": "1",
                     **self._places(),
                     **(env or {}),
                 },
