@@ -9,7 +9,7 @@ from etcdplan.cli.app import run
 from etcdplan.errors import StoppedError
 from etcdplan.lab.directory import LabDirectory
 from etcdplan.lab.processes import destroy
-from tests.contracts.test_cli import words
+from tests.support.command_line import words
 from tests.unit.lab.labs import fake_programs, make_lab, processes_below, run_member
 
 

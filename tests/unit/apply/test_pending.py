@@ -6,8 +6,8 @@ from etcdplan.hosts.ports import LOCK_FILE, Hosts
 from etcdplan.model.state import Host, State
 from etcdplan.render.pending import pending as as_json
 from etcdplan.render.pending import pending_lines
+from tests.unit.apply.lock_world import elsewhere, gone_from_here, here, stores, take
 from tests.unit.apply.memory_store import MemoryStore
-from tests.unit.apply.test_lock import elsewhere, gone_from_here, here, stores, take
 
 ME = Holder.here("status")
 
