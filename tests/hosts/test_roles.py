@@ -68,7 +68,27 @@ def test_the_plan_role_reads_only_what_a_plan_needs(fleet: Fleet) -> None:
 
     unit = "inspect etcd.service 2"
     home = "/home/visitor"
+    # Whatever else there is, and whatever an instance is called.
+    for name, command in (
+        ("app.service", "/bin/sleep"),
+        ("app@.service", "/bin/%i"),
+        ("app.socket", "/bin/sleep"),
+        ("own.service", "/opt/kube-apiserver"),
+    ):
+        host.put(
+            f"/etc/systemd/system/{name}", f"[Service]\nEnvironmentFile=/etc/{name}\nExecStart={command}\n"
+        )
+        host.put(f"/etc/{name}", "TOKEN=canary\n" if name != "own.service" else "ARGS=--v=2\n", 0o600)
+    host.put("/etc/systemd/system/half.service.d/x.conf", "[Service]\nEnvironmentFile=/etc/app.service\n")
+    host.exec("systemctl", "daemon-reload")
     for words in (
+        "inspect app.service 2",
+        f"{unit} =app.service",
+        f"{unit} =app.socket",
+        f"{unit} =app@.service",
+        f"{unit} =app@kube-apiserver.service",
+        f"{unit} =half.service",
+        f"{unit} =systemd-journald.service",
         f"{unit} +/root/secret",
         f"{unit} +{home}/y",
         f"{unit} +/etc/shadow",
@@ -83,6 +103,7 @@ def test_the_plan_role_reads_only_what_a_plan_needs(fleet: Fleet) -> None:
         "names ../../../root",
     ):
         asks(*words.split())
+    assert b"ARGS=--v=2" in asks(*f"{unit} =own.service =none.service =none@x.service".split())
     asks("inspect", "etcd.service", "2", "'+/tmp/x\n/etc/shadow'")
     for words in ("write x 0", "append x 0", "replace x 0 - 1", "start etcd", ""):
         assert b"nonce done" not in asks(*words.split())

@@ -33,7 +33,8 @@ def drop(unit: str, *names: str) -> None:
 
 
 def files_of(unit: str) -> list[Path]:
-    found = [place / unit for place in SYSTEM if (place / unit).exists()][:1]
+    names = (unit, re.sub("@.*", "@.service", unit))
+    found = [place / name for name in names for place in SYSTEM if (place / name).exists()][:1]
     return found + [conf for place in SYSTEM for conf in sorted(place.glob(f"{unit}.d/*.conf"))]
 
 
@@ -68,6 +69,7 @@ def show(unit: str) -> list[str]:
         f"ExecMainStatus={note(unit, 'status') or 0}",
         f"InvocationID={note(unit, 'invocation')}",
         f"User={user[-1] if user else ''}",
+        *(f"ExecStart={{ path={command.split()[0]} ; argv[]={command} ; }}" for command in commands_of(unit)),
     ]
 
 
@@ -78,9 +80,15 @@ def conditions(unit: str) -> bool:
     )
 
 
+def commands_of(unit: str) -> list[str]:
+    from_files = "".join(file.read_text() for file in files_of(unit)).replace("\\\n", " ")
+    instance = unit.removesuffix(".service").partition("@")[2]
+    return re.findall(r"^ExecStart=(.+)$", from_files.replace("%i", instance), re.MULTILINE)
+
+
 def start(unit: str) -> int:
     from_files = "".join(file.read_text() for file in files_of(unit)).replace("\\\n", " ")
-    commands = re.findall(r"^ExecStart=(.+)$", from_files, re.MULTILINE)
+    commands = commands_of(unit)
     note(unit, "starts", str(int(note(unit, "starts") or 0) + 1))
     if not commands:
         print(f"Failed to start {unit}: Unit not found.", file=sys.stderr)

@@ -43,10 +43,49 @@ a_unit() {
     case $1 in '' | *[!A-Za-z0-9_.@:-]* | [-.]*) refuse "$1 is not the name of a unit" ;; esac
 }
 
+# part_of UNIT: whether files make something of it or of its template, as a whole or in part.
+part_of() {
+    for place in etc run usr/local/lib usr/lib lib; do
+        for name in "$1" "$1.d" "${1%%@*}@.service" "${1%%@*}@.service.d"; do
+            file=$root/$place/systemd/system/$name
+            if [ -e "$file" ] || [ -L "$file" ]; then
+                return 0
+            fi
+        done
+    done
+    return 1
+}
+
+# serves UNIT: whether kube-apiserver is all that it runs, or there is no such unit.
+serves() {
+    shown=$(timeout 5 systemctl show -p LoadState,ExecStart "$1") || return 1
+    program=${shown#*'ExecStart={ path='}
+    case $shown/${program%% ; *} in
+    *ExecStart=*ExecStart=*) return 1 ;;
+    *'ExecStart={ path='*/kube-apiserver) return 0 ;;
+    *LoadState=not-found*) ! part_of "$1" ;;
+    *) return 1 ;;
+    esac
+}
+
+# an_api_server UNIT: whether it is one's. What an instance runs its name may say, which is the caller's: so any other
+# instance must be one, too.
+an_api_server() {
+    a_unit "$1"
+    case $1 in
+    kube-apiserver*.service) return 0 ;;
+    *@*.service) serves "$1" && serves "${1%%@*}@x.service" ;;
+    *.service) serves "$1" ;;
+    *) return 1 ;;
+    esac
+}
+
 case $verb in
 read | names) ;;
 inspect)
-    a_unit "$1"
+    if [ "$1" != etcd.service ]; then
+        refuse "$1 is not etcd's unit"
+    fi
     case $2 in '' | *[!0-9.]*) refuse "$2 is not a number of seconds" ;; esac
     # Every argument goes to the end, unless it is not to be read.
     left=$(($# - 2)) unit=$1 seconds=$2
@@ -61,7 +100,9 @@ inspect)
             continue
             ;;
         =*)
-            a_unit "${word#=}"
+            if ! an_api_server "${word#=}"; then
+                refuse "${word#=} does not run kube-apiserver, and the read-only role reads no other unit"
+            fi
             set -- "$@" "$word"
             continue
             ;;
