@@ -33,7 +33,7 @@ class AdoptStaged(HostEffect):
     """Rename what is staged to where etcd looks for its data, which must be free."""
 
     def apply(self, state: State) -> State:
-        """An alarm was that of the cluster that is replaced."""
+        """An alarm was that of the cluster that is replaced; whether the snapshot brings it along is seen later."""
         return replace(HostEffect.apply(self, state), corruption=None)
 
     def on(self, state: State, host: Host) -> Host:

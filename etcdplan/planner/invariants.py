@@ -40,6 +40,8 @@ class Transition:
 
 def violations(transition: Transition) -> Iterator[str]:
     """Yield what the transition breaks, in plain words; nothing for a good one."""
+    if isinstance(transition.effect, ClearCorrupt):
+        yield from _all_hold_the_same(transition)
     if View(transition.target, transition.before).restore is not None:
         yield from restore_invariants.violations(transition.target, transition.effect, transition.before)
         return
@@ -55,14 +57,14 @@ def violations(transition: Transition) -> Iterator[str]:
             yield from _may_start(transition, effect)
         case Start():
             yield from _points_at_something(transition, effect)
+            if transition.before.corruption is not None:
+                yield "an API server would start while etcd refuses all writes"
         case Stop(unit=unit) | Hold(unit=unit) if unit == ETCD:
             yield from _may_stop(transition, effect)
         case Stop() | Hold():
             yield from _one_api_server_down(transition)
         case SetDataAside():
             yield from _data_unused(transition, effect)
-        case ClearCorrupt():
-            yield from _all_hold_the_same(transition)
         case _:
             pass
 

@@ -86,6 +86,7 @@ RESTORE: tuple[Rule, ...] = (
     restoring.swap,
     restoring.start,
     restoring.verify,
+    restoring.take_alarm_back,
     restoring.let_clients_in,
     restoring.end,
 )
@@ -98,7 +99,9 @@ ABANDON: tuple[Rule, ...] = (
 )
 """While a restore is taken back; when no host knows of it any more, `RULES` start again what it has stopped."""
 
-REPAIRS: frozenset[Rule] = frozenset({api_servers.returned, cures.start_members, leftovers.retire_removed})
+REPAIRS: frozenset[Rule] = frozenset(
+    {api_servers.returned, cures.start_members, leftovers.retire_removed, restoring.take_alarm_back}
+)
 """Rules whose steps may join a run that did not plan them: they cure or fence, and take nothing away."""
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from etcdplan.diff.target import Target
 from etcdplan.diff.view import View
 from etcdplan.model.effects import (
+    ClearCorrupt,
     ClusterEffect,
     Effect,
     ForgetRecord,
@@ -63,6 +64,8 @@ def violations(target: Target, effect: Effect, before: State) -> Iterator[str]:
             yield "an API server would start before the restore is done"
         case VerifyRestored():
             yield from rules.api_servers_down()
+        case ClearCorrupt() if not View(target, before).restoring.verified:
+            yield "it takes an alarm back before the members were compared"
         case DiscardStaged(host):
             yield f"it throws away what is staged on {host} for a restore that is to be done"
         case ClusterEffect() if not isinstance(effect, MoveLeader):

@@ -2,9 +2,11 @@
 
 import pytest
 
+from etcdplan.lab.binaries import etcd_binaries
 from etcdplan.pki.secret import Secret
 from etcdplan.transport import etcd_pb2 as pb
 from etcdplan.transport.etcd import Credentials, EtcdClient
+from tests.support.backups import with_backups
 from tests.support.cli import Lab
 
 pytestmark = [pytest.mark.host, pytest.mark.timeout(300)]
@@ -81,3 +83,17 @@ def test_without_a_majority_that_agrees_nobody_is_removed(lab: Lab) -> None:
     lab.apply()
     assert [value(lab, number) for number in (1, 2, 3)] == [GOOD] * 3
     lab.settled()
+
+
+@pytest.mark.parametrize("version", ["3.4.23", "3.6.16"])
+def test_a_snapshot_brings_its_alarm_along_and_a_restore_takes_it_back(lab: Lab, version: str) -> None:
+    lab.up(3, version=version)
+    assert lab.etcdctl("put", "key", GOOD, version=version).returncode == 0
+    alarm(lab, member_id(lab, 2))
+    spec = with_backups(lab.spec)
+    opens = ("--age-identity", lab.place.path / "identity", "--etcd-dir", etcd_binaries(version))
+    lab.run("backup", "run", spec, *opens)
+    done = lab.run("restore", spec, "--auto-approve", *opens)
+    assert "take the CORRUPT alarm back" in done.err
+    assert lab.etcdctl("put", "key", GOOD, version=version).returncode == 0
+    lab.settled(spec)

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 from etcdplan.model.corruption import Corruption
 from etcdplan.model.state import State, host_of
+from etcdplan.planner.unroll import unroll
 from tests.plans.backed import HOUR, backed, store, with_stores
-from tests.plans.clusters import down, running
+from tests.plans.clusters import api_server_down, down, running, target_of
 from tests.plans.registry import FIVE, STACKED, THREE, Case, case
+from tests.plans.restoring import _request as request
 
 
 def alarmed(state: State, **held: str) -> State:
@@ -52,6 +54,13 @@ def corrupt_alarm_is_left() -> Case:
 
 
 @case
+def corrupt_and_an_api_server_is_down() -> Case:
+    """One of three holds other data, and an API server is down: etcd refuses its writes while the alarm stands."""
+    state = api_server_down(running(STACKED), "10.0.0.3", "cp3")
+    return STACKED, alarmed(state, member1="ffff0000 at 1234")
+
+
+@case
 def refused_corrupt_unknown() -> Case:
     """Two of five are corrupt, one is down: nobody knows which two hold what is right."""
     state = down(running(FIVE), "10.0.0.5")
@@ -63,3 +72,10 @@ def refused_corrupt_unknown() -> Case:
 def refused_corrupt_not_asked() -> Case:
     """Two of three hold the same, and the third does not say what it holds."""
     return THREE, alarmed(running(THREE), member3="")
+
+
+@case
+def restored_with_an_alarm() -> Case:
+    """The restored members were compared, and have a CORRUPT alarm that came with the snapshot."""
+    plan = unroll(replace(target_of(THREE), restore=request()), running(THREE))
+    return THREE, alarmed(next(one.after for one in plan.steps if one.step.kind == "verify-restore"))

@@ -21,6 +21,8 @@ def _first_naming(view: View, wrong: Callable[[Settings], bool]) -> Step | None:
 
 def _down(view: View) -> Step | None:
     """Start one that is down and may run: none is taken down beside it."""
+    if _cannot_start(view):
+        return None
     for server in view.api_servers:
         if view.state.host(server.host).unit(server.unit).process.get() is None:
             step = view.api_server(server)
@@ -29,10 +31,15 @@ def _down(view: View) -> Step | None:
     return None
 
 
+def _cannot_start(view: View) -> bool:
+    """Whether etcd refuses all writes: one that is started then does not become ready, and the alarm needs none."""
+    return view.state.corruption is not None
+
+
 def returned(view: View) -> Step | None:
     """Re-point API servers that name what is no member."""
     membership = view.state.membership.value
-    if membership is None or not view.born or not view.quorum.holds:
+    if membership is None or not view.born or not view.quorum.holds or _cannot_start(view):
         return None
     known = {url for member in membership.members.values() for url in member.client_urls}
     known.add(view.target.load_balancer or "")
@@ -41,7 +48,7 @@ def returned(view: View) -> Step | None:
 
 def start_down(view: View) -> Step | None:
     """Start API servers that are down."""
-    if not view.born or view.state.membership.value is None or not view.quorum.holds:
+    if not view.born or view.state.membership.value is None or not view.quorum.holds or _cannot_start(view):
         return None
     for server in view.api_servers:
         unit = view.state.host(server.host).unit(server.unit)

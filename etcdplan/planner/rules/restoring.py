@@ -10,6 +10,7 @@ from etcdplan.diff.view import View
 from etcdplan.model.restore_effects import restored_data
 from etcdplan.model.state import ETCD, Data, host_of
 from etcdplan.planner.refusal import Refusal
+from etcdplan.planner.rules import corruption
 from etcdplan.planner.rules.api_servers import unlisted_naming
 from etcdplan.planner.rules.identity import foreign_data, other_cluster
 from etcdplan.steps.base import Step
@@ -194,6 +195,14 @@ def verify(view: View) -> Step | Refusal | None:
             )
     first = next(iter(view.target.members.values()))
     return VerifyMembers(view.target.cluster, view.restoring, first.host)
+
+
+def take_alarm_back(view: View) -> Step | Refusal | None:
+    """Take the alarm back that the snapshot has brought along."""
+    # etcd keeps alarms in its database. Who holds other data than the others is replaced when the restore is done.
+    if view.state.corruption is None or view.corrupt:
+        return None
+    return corruption.all_were_asked(view) or corruption.clear(view)
 
 
 def let_clients_in(view: View) -> Step | None:
