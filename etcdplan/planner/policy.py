@@ -75,6 +75,7 @@ RESTORE: tuple[Rule, ...] = (
     restoring.hosts_answer,
     restoring.one_restore,
     restoring.nothing_foreign,
+    identity.one_authority,
     restoring.begin,
     programs.install,
     credentials.trust,

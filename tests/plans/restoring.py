@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from etcdplan.model.effects import HostEffect, WriteRecord
+from etcdplan.model.facts import known
 from etcdplan.model.restore import Restore
 from etcdplan.model.state import State
 from etcdplan.planner.unroll import unroll
@@ -58,6 +59,16 @@ def restore_without_a_host_that_is_gone() -> Case:
     """The host of an API server was declared gone, and does not answer while everything else is restored."""
     state = silent(running(THREE), "10.0.1.3")
     return THREE, _restoring(state, effects=1, gone=("10.0.1.3",))
+
+
+@case
+def refused_restore_with_another_ca() -> Case:
+    """A restore was begun, and the spec has another CA than the members that run."""
+    state = _restoring(running(THREE), effects=1)
+    for number in (1, 2, 3):
+        host = state.host(f"10.0.0.{number}")
+        state = state.with_host(replace(host, trust=known(("1d" * 32,))))
+    return THREE, state
 
 
 @case

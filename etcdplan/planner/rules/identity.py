@@ -113,7 +113,7 @@ def foreign_data(wanted: MemberTarget, what: str) -> Refusal:
 
 def nothing_unsupported(view: View) -> Refusal | None:
     """Changes that are not supported yet."""
-    return _members_unsupported(view) or _authority_unsupported(view) or _api_server_missing(view)
+    return _members_unsupported(view) or one_authority(view) or _api_server_missing(view)
 
 
 def _api_server_missing(view: View) -> Refusal | None:
@@ -197,7 +197,8 @@ def _clients_move(view: View, wanted: MemberTarget, member: Member) -> Refusal |
     )
 
 
-def _authority_unsupported(view: View) -> Refusal | None:
+def one_authority(view: View) -> Refusal | None:
+    """Another CA than the hosts'."""
     if not view.target.ca:
         return None
     for host in view.target.hosts():
