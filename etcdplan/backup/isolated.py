@@ -18,19 +18,34 @@ _SOCKET: Final = "client:1"
 """etcd wants something like a port in the name of a socket."""
 _START_PATIENCE: Final = 120
 _STOP_PATIENCE: Final = 20
+# Whoever starts it holds the other end of its standard input and never writes: that ends when the holder does, however
+# it ends. As long as the one who waits for that is a child of the etcd, its number is no other process's.
+_WITH_ITS_STARTER: Final = """
+exec 3<&0 </dev/null
+(
+    trap '' HUP INT TERM
+    read -r _ <&3
+    read -r stat </proc/self/stat
+    set -f
+    set -- ${stat##*") "}
+    if [ "$2" = $$ ]; then kill -9 $$; fi
+) >/dev/null 2>&1 &
+exec "$@" 3<&-
+"""
 
 
 @contextmanager
 def isolated_etcd(
     tools: EtcdTools, data: Path, scratch: Path, *, name: str, token: str, force_new_cluster: bool = False
 ) -> Iterator[EtcdClient]:
-    """Run an etcd on a data directory until the context is left; gives a client when it serves.
+    """Run an etcd on a data directory until the context is left, or this process ends; gives a client when it serves.
 
     `scratch` is a directory of mode 0700 for its sockets and its log. Raises `BackupError` when it does not come up.
     """
     with (scratch / "log").open("wb") as log:
         etcd = subprocess.Popen(
             [
+                *("/bin/sh", "-c", _WITH_ITS_STARTER, "sh"),
                 tools.etcd,
                 f"--name={name}",
                 f"--data-dir={data}",
@@ -44,7 +59,7 @@ def isolated_etcd(
             ],
             cwd=scratch,
             env=environment(),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
         )
@@ -80,3 +95,6 @@ def _stop(etcd: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         etcd.kill()
         etcd.wait()
+    finally:
+        if etcd.stdin is not None:
+            etcd.stdin.close()

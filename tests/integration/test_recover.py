@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import pytest
 from etcdplan.backup.cold import opened_copy
 from etcdplan.backup.etcd_tools import find_tools
 from etcdplan.hosts.data_copy import LocalData
+from etcdplan.hosts.processes import ProcessId, processes_with, wait_until
 from etcdplan.lab.binaries import etcd_binaries
 from tests.support.backups import with_backups
 from tests.support.cli import Lab
@@ -69,6 +74,43 @@ def test_a_copy_of_a_member_is_a_stranger_to_the_others(tmp_path: Path) -> None:
 
         assert not [one for one in heard if one["msg"] == "peer became active"]
         assert not [one for one in heard if "established TCP streaming connection" in one["msg"]]
+
+
+@pytest.mark.parametrize("version", ["3.4.23", "3.5.35", "3.6.16", "3.7.3"])
+def test_an_isolated_etcd_ends_with_the_process_that_started_it(tmp_path: Path, version: str) -> None:
+    program = f"""
+import time
+from pathlib import Path
+from etcdplan.backup.etcd_tools import find_tools
+from etcdplan.backup.isolated import isolated_etcd
+here = Path({str(tmp_path)!r})
+tools = find_tools({version!r}, [Path({str(etcd_binaries(version))!r})])
+with isolated_etcd(tools, here / "data", here, name="alone", token="t"):
+    print("serves", flush=True)
+    time.sleep(60)
+"""
+    mark = {"ETCDPLAN_TEST_OF": str(tmp_path)}
+    run = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, env={**os.environ, **mark}
+    )
+
+    def left() -> list[ProcessId]:
+        found = processes_with("ETCDPLAN_TEST_OF", lambda value: value == str(tmp_path))
+        return [one for one in found if one.pid != run.pid]
+
+    assert run.stdout is not None
+    try:
+        with run.stdout:
+            assert run.stdout.readline() == b"serves\n"
+        assert any("--name=alone" in one.argv() for one in left())
+        run.kill()
+        run.wait(10)
+        assert wait_until(lambda: not left(), timeout=10)
+    finally:
+        run.kill()
+        run.wait(10)
+        for one in left():
+            one.send(signal.SIGKILL)
 
 
 @pytest.mark.parametrize("how", ["serving", "stopped"])
