@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from etcdplan.backup.catalogue import read_manifest
@@ -83,10 +84,12 @@ class Watch:
         self._looks = looks
         self._seen: dict[str, Fact[Store]] = {}
         self._due = True
+        self._taken: dict[str, int] = {}
 
-    def renew(self) -> None:
-        """Have the next look be a real one, glance or not: a backup was taken."""
+    def renew(self, taken: str) -> None:
+        """Have the next look be a real one, glance or not: a backup of that name was taken just now."""
         self._due = True
+        self._taken[taken] = int(time.time())
 
     def begin(self, wait: float, *, glance: bool) -> Callable[[], Stores]:
         """Begin a look that may take so many seconds, and return what gives its result; a glance gives the last one."""
@@ -120,9 +123,10 @@ class Watch:
 
         return result
 
-    @staticmethod
-    def _look(place: str, look: Callable[[], Store], found: dict[str, Fact[Store]]) -> None:
+    def _look(self, place: str, look: Callable[[], Store], found: dict[str, Fact[Store]]) -> None:
         try:
-            found[place] = known(look(), seen=place)
+            store = look()
+            dated = tuple(replace(one, taken=self._taken.get(one.name, 0)) for one in store.backups)
+            found[place] = known(replace(store, backups=dated), seen=place)
         except EtcdplanError as error:
             found[place] = unknown(f"backup/{place}", error.message)

@@ -34,7 +34,7 @@ class BackupTaker:
     def take(self, state: "State", verify: str) -> None:
         """Take one, and have the next look see it."""
         try:
-            self._taking(verify).from_member(self.cluster, state)
+            taken = self._taking(verify).from_member(self.cluster, state)
         except (EtcdplanError, OSError) as error:
             what = error.message if isinstance(error, EtcdplanError) else f"{error.strerror or error}."
             raise StoppedError(
@@ -44,7 +44,7 @@ class BackupTaker:
                 "without when the members that still serve are stopped by hand.",
             ) from error
         if self.cluster.backups is not None:
-            self.cluster.backups.renew()
+            self.cluster.backups.renew(taken.manifest.name)
 
     def _taking(self, verify: str) -> Taking:
         return Taking.of(self.cluster, self.identities, self.etcd_dir, self.scratch, verify=verify)

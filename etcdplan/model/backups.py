@@ -1,7 +1,7 @@
 """What is known of a cluster's backups: read from the destinations, and moved forward when one is taken."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from etcdplan.model.facts import Fact
 
@@ -14,7 +14,8 @@ class Backup:
     """A backup that counts: its signed manifest is there. `time` is when its snapshot began, unix seconds.
 
     `verified` is `restore` when it was restored on trial, at that time; else `checksum`. `whole`: it has all that was
-    acknowledged before; one that was got without quorum, or from a stopped member, may lack some.
+    acknowledged before; one that was got without quorum, or from a stopped member, may lack some. `taken`: when this
+    run had taken it, 0 for all that others took.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Backup:
     size: int
     verified: str
     whole: bool = True
+    taken: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,11 @@ def newest_of(
 
 
 def is_younger(backup: Backup, age: int, now: int) -> bool:
-    """Whether a backup is at most so many seconds old; one from the future is not."""
-    return -AHEAD <= now - backup.time <= age
+    """Whether a backup is at most so many seconds old; one from the future is not.
+
+    One that this run took because it needed one was begun in time, however long it took: it is as old as its end.
+    """
+    return now - backup.time >= -AHEAD and now - max(backup.time, backup.taken) <= age
 
 
 def told(seconds: int) -> str:

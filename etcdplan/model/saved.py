@@ -22,6 +22,9 @@ def dump_state(state: State) -> dict[str, Any]:
     saved: dict[str, Any] = TypeAdapter(State).dump_python(state, mode="json")
     if not state.backups:
         del saved["backups"]
+    for store in saved.get("backups", {}).values():
+        for backup in store["value"]["backups"] if store["value"] else ():
+            del backup["taken"]  # It is of no other run.
     if state.corruption is None:
         del saved["corruption"]
     for address, host in saved["hosts"].items():

@@ -25,6 +25,16 @@ class NoTaker(FakeTaker):
         raise StoppedError("The bucket refuses.")
 
 
+@dataclass
+class SlowTaker(FakeTaker):
+    """A backup takes longer than one may be old."""
+
+    def take(self, state: State, verify: str) -> None:
+        super().take(state, verify)
+        self.world.settle(3 * 3600)
+        self.world.backups[-1] = replace(self.world.backups[-1], taken=int(self.world.clock.now))
+
+
 def backed_up(world: FakeWorld) -> None:
     """Have somebody take a backup now."""
     FakeTaker(world).take(Attempt(world, STORY.spec).observe(), "restore")
@@ -42,6 +52,14 @@ def test_when_it_cannot_be_taken_nothing_is_taken_away_and_the_next_run_goes_on(
         session.apply(attempt.document())
     assert not {done.effect for done in world.effects_log} & TAKES_AWAY
     Attempt(world, STORY.spec, machine="one").resume()
+    assert dump(world) == reference(STORY).end and not world.violations
+    assert len(world.backups) == 1
+
+
+def test_one_that_takes_longer_than_it_may_be_old_is_taken_once() -> None:
+    world = STORY.build()
+    attempt = Attempt(world, STORY.spec)
+    replace(attempt.session(), taker=SlowTaker(world)).apply(attempt.document())
     assert dump(world) == reference(STORY).end and not world.violations
     assert len(world.backups) == 1
 

@@ -293,7 +293,7 @@ class FakeWorld:
         if effect in ("start", "stop") and str(args[0]).startswith("apiserver/"):
             self.hook_calls.append((effect, str(args[0]).removeprefix("apiserver/")))
         if self.rests_on is not None and effect in ("member_remove", "set_data_aside"):
-            newest = max((one.time for one in self.backups), default=0)
+            newest = max((max(one.time, one.taken) for one in self.backups), default=0)
             if self.clock.now - newest > self.rests_on:
                 self.violations.append(f"{effect} on {host} rests on no backup that is young enough")
         self.effects_log.append(Done(self.clock.now, host, effect, tuple(map(str, args))))

@@ -159,9 +159,27 @@ def test_a_glance_looks_again_only_after_a_backup_was_taken() -> None:
     watch = Watch({"a": look})
     assert watch.begin(1, glance=True)()["a"].value == Store(times=(1,))
     assert watch.begin(1, glance=True)()["a"].value == Store(times=(1,))
-    watch.renew()
+    watch.renew("x")
     assert watch.begin(1, glance=True)()["a"].value == Store(times=(2,))
     assert watch.begin(1, glance=False)()["a"].value == Store(times=(3,))
+
+
+def test_one_that_this_run_took_is_as_old_as_its_end(
+    place: Directory, signer: Signer, trusted: list[PublicKey]
+) -> None:
+    now = int(time.time())
+    one = manifest(now - 7200, verified="restore")
+    put(place, signer, one)
+    watch = Watch({"a": lambda: see(place, "prod", trusted)})
+    step = TakeBackup(0x1F, ("a",), "restore", 3600)
+
+    def due(after: int = 0) -> bool:
+        stores = watch.begin(5, glance=False)()
+        return bool(step.effects(State({}, backups=stores, now=now + after)))
+
+    assert due()
+    watch.renew(one.name)
+    assert not due() and due(3700)
 
 
 def test_what_a_restore_replaced_is_not_what_the_next_one_takes_unless_it_is_named(tmp_path: Path) -> None:
