@@ -51,14 +51,13 @@ texts() {
     done
 }
 
+# running UNIT...: the arguments of what systemd runs as these, and as Kubernetes' own. By its name alone no process is
+# theirs: anybody can call one so, and have it name any file. What runs in static pods is in their manifests.
 running() {
-    for stat in "$root"/proc/[0-9]*/stat; do
-        read -r line 2>/dev/null <"$stat" || continue
-        case $line in *' (kube-apiserver) '* | *' (kube-controller'*)
-            cat "${stat%stat}cmdline" 2>/dev/null
-            echo
-            ;;
-        esac
+    shown=$(timeout 5 systemctl show -p MainPID "$@" 'kube-apiserver*.service' 'kube-controller-manager*.service' 2>/dev/null)
+    for pid in $(printf '%s\n' "$shown" | sed -n 's/^MainPID=\([1-9][0-9]*\)$/\1/p'); do
+        cat "$root/proc/$pid/cmdline" 2>/dev/null
+        echo
     done
 }
 
@@ -76,8 +75,7 @@ environments=$(texts $defined | sed -n 's/^EnvironmentFile=-\{0,1\}\(\/[^%]*\)$/
 # shellcheck disable=SC2086
 words=$({
     texts $defined $environments
-    set +f
-    running
+    running "$@"
 } | tr '\0 \t"\\'\' '\n\n\n\n\n\n' | sed -e '/^$/d' -e 's/^[A-Za-z_][A-Za-z0-9_]*=--/--/')
 named=$(printf '%s\n' "$words" | sed -n -e "/^--\($flags\)\$/{n;p;}" -e "s/^--\($flags\)=//p" | grep '^/')
 beside=$(printf '%s\n' "$named" | sed -n -e 's/\.crt$/.key/p' -e 's/\.pem$/-key.pem/p')
@@ -98,7 +96,9 @@ for path in $listed; do
         case $newline$named$newline in *"$newline$path$newline"*) left "$path" 'a flag names it, and it is not there' ;; esac
         continue
     fi
-    if ! [ -f "$file" ] || ! about=$(stat -c '%s %a %U:%G' -- "$file" 2>&1); then
+    # Names may have blanks and more where a directory service gives them; then the numbers have to do.
+    case $(stat -c %U:%G -- "$file" 2>&1) in *[!A-Za-z0-9_.:-]*) owner=%u:%g ;; *) owner=%U:%G ;; esac
+    if ! [ -f "$file" ] || ! about=$(stat -c "%s %a $owner" -- "$file" 2>&1); then
         left "$path" 'it is no file that can be read'
         continue
     fi

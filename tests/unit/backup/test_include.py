@@ -13,7 +13,8 @@ from etcdplan.backup.directory import Directory
 from etcdplan.backup.errors import BackupError, DestinationError
 from etcdplan.backup.fetch import fetch_include
 from etcdplan.backup.include import Parcel, pack, write_files
-from etcdplan.backup.manifest import INCLUDE, SIGNATURE, IncludedFile
+from etcdplan.backup.manifest import INCLUDE, MANIFEST, SIGNATURE, IncludedFile
+from etcdplan.backup.snapshot import Content
 from etcdplan.cli.app import run
 from etcdplan.hosts.ports import HostUnreachable
 from etcdplan.hosts.remote.gather import Gathered, HostFile, gather
@@ -114,6 +115,44 @@ def test_what_units_and_their_environment_files_name_is_found(tmp_path: Path) ->
         *(packaged, "/etc/default/kcm", "/srv/signing.key"),
     }
     assert gathered.left_out == (("/srv/front.crt", "a flag names it, and it is not there"),)
+
+
+def shim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    lay(tmp_path, f"/shims/{name}", f"#!/bin/sh\n{text}\n", 0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'shims'}:{os.environ['PATH']}")
+
+
+def test_of_processes_only_those_of_units_say_what_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody can call a program kube-apiserver, and have it name the secrets of others."""
+    shim(
+        tmp_path, monkeypatch, "systemctl", '[ "$4" = own.service ] && printf "MainPID=77\\n\\nMainPID=0\\n"'
+    )
+    for pid, name in ((77, "own"), (78, "kube-apiserver")):
+        lay(tmp_path, f"/proc/{pid}/stat", f"{pid} ({name}) S 1")
+        lay(
+            tmp_path,
+            f"/proc/{pid}/cmdline",
+            f"x\0--client-ca-file=/srv/{pid}.crt\0--token-auth-file\0/srv/{pid}\0",
+        )
+        lay(tmp_path, f"/srv/{pid}", SECRET)
+        lay(tmp_path, f"/srv/{pid}.crt", SECRET)
+    assert paths(found(tmp_path, "own.service")) == {"/srv/77", "/srv/77.crt"}
+
+
+def test_an_owner_with_a_blank_in_its_name_is_told_by_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay(tmp_path, "/etc/kubernetes/pki/ca.crt", b"certificate")
+    shim(
+        tmp_path,
+        monkeypatch,
+        "stat",
+        '[ "$2" = %U:%G ] && echo "root:domain users" || exec /usr/bin/stat "$@"',
+    )
+    [file] = found(tmp_path).files
+    assert file.owner == f"{os.getuid()}:{os.getgid()}" and file.content == b"certificate"
 
 
 def test_links_directories_and_large_files_are_left_out_and_said(
@@ -245,6 +284,25 @@ def test_no_link_is_followed_and_nothing_is_left_of_what_fails(tmp_path: Path) -
     with pytest.raises(BackupError):
         write_files({"h/x": b"1", "h/x/y": b"2"}, tmp_path / "new")
     assert not list(outside.iterdir()) and not (tmp_path / "new").exists()
+
+
+def test_a_manifest_that_was_not_seen_to_be_whole_is_taken_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is there, and the answer that says so is lost."""
+    other = Directory(bench.home / "second")
+    content = Directory.content
+
+    def silent(self: Directory, name: str) -> Content:
+        if self is bench.directory and name.endswith(MANIFEST):
+            assert (self.path / name).exists()
+            raise DestinationError("no answer in time")
+        return content(self, name)
+
+    monkeypatch.setattr(Directory, "content", silent)
+    taken = bench.take(bench.directory, other, parcel=parcel())
+    assert taken.destinations == (str(other),) and bench.counting(other) == [taken.manifest.name]
+    assert not bench.directory.names()
 
 
 def test_nothing_is_left_of_a_backup_that_fails_after_its_snapshot(
