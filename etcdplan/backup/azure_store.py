@@ -25,10 +25,10 @@ class AzureStore(ObjectStore):
             read_timeout=READ,
         )
 
-    def _keys(self) -> list[str]:
-        async def listed() -> list[str]:
+    def _sizes(self) -> list[tuple[str, int]]:
+        async def listed() -> list[tuple[str, int]]:
             blobs = self._container().walk_blobs(name_starts_with=self._prefix, delimiter="/")
-            return [blob.name async for blob in blobs if not blob.name.endswith("/")]
+            return [(blob.name, blob.size) async for blob in blobs if not blob.name.endswith("/")]
 
         return self._done(listed())
 

@@ -78,8 +78,15 @@ class Destination(ABC):
     def __str__(self) -> str: ...
 
     @abstractmethod
+    def sizes(self) -> dict[str, int | None]:
+        """Return the size of each file there by name, None when the store does not say it.
+
+        Unfinished ones are left out; there are none when nothing was ever written.
+        """
+
     def names(self) -> frozenset[str]:
-        """Return the names of the files there, unfinished ones left out; none when nothing was ever written."""
+        """Return the names of the files there."""
+        return frozenset(self.sizes())
 
     @abstractmethod
     def reader(self, name: str) -> AbstractContextManager[Readable]:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Final
@@ -28,12 +28,14 @@ class Directory(Destination):
     def __str__(self) -> str:
         return str(self.path)
 
-    def names(self) -> frozenset[str]:
-        with self.plainly("listed"):
-            try:
-                return frozenset(one.name for one in self.path.iterdir() if not one.name.startswith("."))
-            except FileNotFoundError:
-                return frozenset()
+    def sizes(self) -> dict[str, int | None]:
+        found: dict[str, int | None] = {}
+        with self.plainly("listed"), suppress(FileNotFoundError), os.scandir(self.path) as entries:
+            for one in entries:
+                if not one.name.startswith("."):
+                    with suppress(FileNotFoundError):  # Removed in between.
+                        found[one.name] = one.stat(follow_symlinks=False).st_size
+        return found
 
     @contextmanager
     def reader(self, name: str) -> Iterator[Readable]:

@@ -25,13 +25,13 @@ class GcsStore(ObjectStore):
         files.credentials.maybe_refresh()
         return files
 
-    def _keys(self) -> Iterator[str]:
+    def _sizes(self) -> Iterator[tuple[str, int]]:
         more: dict[str, str] = {}
         while True:
             page = self._files.call(
                 "GET", "b/{}/o", self._bucket, prefix=self._prefix, delimiter="/", json_out=True, **more
             )
-            yield from (one["name"] for one in page.get("items", ()))
+            yield from ((one["name"], int(one["size"])) for one in page.get("items", ()))
             if not page.get("nextPageToken"):
                 return
             more = {"pageToken": page["nextPageToken"]}

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from etcdplan.backup.destination import Destination, Readable, Upload
 from etcdplan.backup.errors import DestinationError
+from etcdplan.backup.manifest import MANIFEST
 
 T = TypeVar("T")
 
@@ -56,16 +57,18 @@ class ObjectStore(Destination):
     def _connect(self) -> Any: ...
 
     @abstractmethod
-    def _keys(self) -> Iterable[str]:
-        """Return the keys below the prefix, whole, those of deeper levels left out; raise when there is no bucket."""
+    def _sizes(self) -> Iterable[tuple[str, int]]:
+        """Return the keys below the prefix, whole, with sizes, those of deeper levels left out; raise when there is no
+        bucket.
+        """
 
     @abstractmethod
     def _remove(self, key: str) -> None:
         """Remove an object; one that is not there is removed."""
 
-    def names(self) -> frozenset[str]:
-        found = self.within("listed", lambda: list(self._keys()))
-        return frozenset(key.removeprefix(self._prefix) for key in found) - {""}
+    def sizes(self) -> dict[str, int | None]:
+        found = self.within("listed", lambda: list(self._sizes()))
+        return {name: size for key, size in found if (name := key.removeprefix(self._prefix))}
 
     @contextmanager
     def reader(self, name: str) -> Iterator[Readable]:
@@ -95,7 +98,9 @@ class ObjectStore(Destination):
         self.within(f"rid of {name}", lambda: self._remove(self._prefix + name))
 
     def retract(self, name: str) -> None:
-        """Leave it: `run` has no right to remove anything, and without a manifest it says nothing."""
+        """Leave it: `run` needs no right to remove anything, and without a manifest it says nothing. Try that one."""
+        if name.endswith(MANIFEST):
+            self.delete(name)
 
     def left_over(self) -> frozenset[str]:
         return frozenset()

@@ -25,11 +25,11 @@ class S3Store(ObjectStore):
             },
         )
 
-    def _keys(self) -> Iterator[str]:
+    def _sizes(self) -> Iterator[tuple[str, int]]:
         more: dict[str, str] = {}
         while True:
             page = self._call("list_objects_v2", Prefix=self._prefix, Delimiter="/", **more)
-            yield from (one["Key"] for one in page.get("Contents", ()))
+            yield from ((one["Key"], one["Size"]) for one in page.get("Contents", ()))
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}

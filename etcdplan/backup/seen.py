@@ -8,8 +8,8 @@ from typing import Final
 
 from etcdplan.backup.catalogue import read_manifest
 from etcdplan.backup.destination import Destination
-from etcdplan.backup.errors import BackupError
-from etcdplan.backup.manifest import MANIFEST, SNAPSHOT, Manifest, cluster_of, time_of
+from etcdplan.backup.errors import BackupError, DestinationError
+from etcdplan.backup.manifest import MANIFEST, Manifest, cluster_of, time_of
 from etcdplan.backup.signing import PublicKey
 from etcdplan.errors import EtcdplanError
 from etcdplan.model.backups import AHEAD, Backup, Store, Stores
@@ -29,13 +29,13 @@ def see(
     now: int | None = None,
     restored: bool = True,
 ) -> Store:
-    """Return what a destination has of a cluster; raise `DestinationError` when it does not say.
+    """Return what a destination has of a cluster; raise `DestinationError` when it does not say, of one that matters.
 
     Manifests are read until one counts that was restored on trial; unless `restored`, until one counts at all. Past
     `now` (unix seconds; this machine's by default) none ends the search: it counts for nothing until its time comes.
     """
     latest = (int(time.time()) if now is None else now) + AHEAD
-    there = destination.names()
+    there = destination.sizes()
     names = {
         name: begun
         for file in there
@@ -48,9 +48,11 @@ def see(
     distrusted = ""
     for number, name in enumerate(ordered[:MANIFESTS]):
         try:
-            manifest = read_manifest(destination, name, trusted)
-            if name + SNAPSHOT not in there:
-                raise BackupError(f"The snapshot of {name} at {destination} is missing.")
+            manifest = read_manifest(destination, name, trusted, there)
+        except DestinationError:
+            if name + MANIFEST in destination.names():
+                raise
+            continue  # Pruned in between.
         except BackupError as error:
             distrusted = distrusted or ("" if number else error.message)
             continue

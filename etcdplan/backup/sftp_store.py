@@ -38,12 +38,12 @@ class SftpStore(Destination):
     def __str__(self) -> str:
         return self._url
 
-    def names(self) -> frozenset[str]:
+    def sizes(self) -> dict[str, int | None]:
         with self.plainly("listed"):
             session = self.session()
             if session.attributes(self._path) is None:
-                return frozenset()
-            return frozenset(name for name, _ in session.names(self._path) if not name.startswith("."))
+                return {}
+            return {name: one.size for name, one in session.names(self._path) if not name.startswith(".")}
 
     @contextmanager
     def reader(self, name: str) -> Iterator[Readable]:

@@ -219,6 +219,7 @@ class _Fan:
         self._left = list(destinations)
         self._uploads: dict[Destination, Upload] = {}
         self._written: dict[Destination, list[str]] = {place: [] for place in destinations}
+        self._counts: set[Destination] = set()
         self._each(lambda place: self._uploads.setdefault(place, place.upload(name)))
 
     @property
@@ -249,8 +250,8 @@ class _Fan:
     def _drop(self, place: Destination) -> None:
         if place in self._uploads:
             self._uploads[place].give_up()
-        if any(name.endswith(MANIFEST) for name in self._written[place]):
-            return  # It counts there, whatever happens elsewhere.
+        if place in self._counts:
+            return  # Whatever happens elsewhere.
         for name in reversed(self._written[place]):
             with suppress(DestinationError):
                 place.retract(name)
@@ -275,7 +276,10 @@ class _Fan:
 
         def write(place: Destination) -> None:
             self._write(place, manifest.name + SIGNATURE, signer.sign(content))
-            self._write(place, manifest.name + MANIFEST, content)
+            # It may be there though writing it fails; with the signature the name is this run's.
+            self._written[place].append(manifest.name + MANIFEST)
+            place.write(manifest.name + MANIFEST, content)
+            self._counts.add(place)
 
         self._each(write)
 

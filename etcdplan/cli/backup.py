@@ -141,18 +141,19 @@ def verify(
     age_identity: AgeIdentity = None,
 ) -> int:
     """Read a backup back from every destination and restore it on trial, whatever the spec asks for."""
+    from etcdplan.backup.catalogue import newest
     from etcdplan.backup.take import Proof, prove
     from etcdplan.render.backup import proven_text
 
     with Measured("verify", spec, metrics) as measured:
         _, catalogues = _catalogues(spec)
-        wanted = name or _newest(catalogues)
+        wanted = name or newest(catalogue for _, catalogue in catalogues)
         failed: list[EtcdplanError] = []
         for destination, catalogue in catalogues:
             manifest = next((one for one in catalogue.backups if one.name == wanted), None)
             try:
                 if manifest is None:
-                    why = catalogue.distrusted.get(wanted, "it is not there")
+                    why = {**catalogue.distrusted, **catalogue.unknown}.get(wanted, "it is not there")
                     raise EtcdplanError(f"{wanted} does not count in {destination}: {why}.")
                 tools = tools_for(manifest.etcd_version, etcd_dir)
                 trial = prove(destination, manifest, Proof("restore", tools, age_identity or [], scratch))
@@ -270,11 +271,13 @@ def copies_of(loaded: "LoadedSpec", name: str | None) -> "list[tuple[Destination
     restored unless it is named. A destination that cannot be read is told of, and the others will do. Raises
     `BackupError` when there is none.
     """
+    from etcdplan.backup.catalogue import newest
     from etcdplan.backup.errors import BackupError
 
     catalogues = _catalogues_of(loaded, each_must_answer=False)
     asked = policy_of(loaded).verify
-    wanted = name or _newest(catalogues, "restore" if asked == "restore" else "")
+    verified = "restore" if asked == "restore" else ""
+    wanted = name or newest((catalogue for _, catalogue in catalogues), verified)
     copies = [
         (place, one) for place, catalogue in catalogues for one in catalogue.backups if one.name == wanted
     ]
@@ -298,15 +301,6 @@ def restore_source(
         etcd=cluster.etcd,
         scratch=scratch,
     )
-
-
-def _newest(catalogues: "list[tuple[Destination, Catalogue]]", verified: str = "") -> str:
-    """Return the newest, of those that were verified so far when there are any."""
-    there = [one for _, catalogue in catalogues for one in catalogue.backups]
-    if not there:
-        raise EtcdplanError("There is no backup that counts.", hint="etcdplan backup list SPEC")
-    proven = [one for one in there if one.verified == verified]
-    return max(proven or there, key=lambda one: one.time).name
 
 
 def policy_of(loaded: "LoadedSpec") -> "Backup":

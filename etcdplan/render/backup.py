@@ -76,6 +76,8 @@ def catalogues_text(cluster: str, catalogues: "Sequence[tuple[Destination, Catal
         ]
         for name, why in catalogue.distrusted.items():
             lines.append(f"  {printable(name)} does not count: {printable(why)}")
+        for name, why in catalogue.unknown.items():
+            lines.append(f"  {printable(name)} may count, which could not be read: {printable(why)}")
         for name in sorted(catalogue.left_over):
             lines.append(f"  {printable(name)} was left over by a run that died; the next one removes it")
     return "\n".join(lines)
@@ -105,6 +107,7 @@ def catalogues_json(catalogues: "Sequence[tuple[Destination, Catalogue]]") -> di
                 "destination": str(destination),
                 "backups": [one.model_dump(mode="json", exclude_none=True) for one in catalogue.backups],
                 "distrusted": dict(catalogue.distrusted),
+                "unknown": dict(catalogue.unknown),
                 "leftOver": sorted(catalogue.left_over),
             }
             for destination, catalogue in catalogues

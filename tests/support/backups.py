@@ -9,6 +9,9 @@ from etcdplan.backup.manifest import Manifest, new_name, written
 from etcdplan.backup.signing import new_signing_key
 from etcdplan.pki.keyfile import new_identity, write_identity, write_key
 
+ENCRYPTED = b"encrypted " * 80
+"""Stands for the snapshot of a manifest that says nothing else."""
+
 
 def with_backups(spec: Path) -> Path:
     """Return a copy of a spec with backups to `backups` and `second` beside it; `identity` there opens them."""
@@ -44,7 +47,7 @@ def manifest(time: int, number: int = 0, *, cluster: str = "prod", **changes: An
         "taken_at": written(time),
         "size": 544,
         "sha256": "0" * 64,
-        "encrypted_size": 800,
+        "encrypted_size": len(ENCRYPTED),
         "encrypted_sha256": "1" * 64,
         "recipients": ("age1x",),
         "verified": "checksum",

@@ -18,7 +18,7 @@ from etcdplan.model.state import State
 from etcdplan.pki.keyfile import write_key
 from etcdplan.spec.load import load_spec
 from etcdplan.steps.take_backup import TakeBackup
-from tests.support.backups import manifest
+from tests.support.backups import ENCRYPTED, manifest
 from tests.unit.spec.test_spec_backup import spec_with
 
 NOW = 1_800_000_000
@@ -42,7 +42,7 @@ def place(tmp_path: Path) -> Directory:
 
 
 def put(place: Directory, signer: Signer, one: Manifest) -> None:
-    place.write(one.name + SNAPSHOT, b"a snapshot")
+    place.write(one.name + SNAPSHOT, ENCRYPTED)
     place.write(one.name + SIGNATURE, signer.sign(one.encoded()))
     place.write(one.name + MANIFEST, one.encoded())
 

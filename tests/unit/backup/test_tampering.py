@@ -12,16 +12,17 @@ from pathlib import Path
 import pytest
 
 from etcdplan.backup.age import decrypt, encrypt
-from etcdplan.backup.catalogue import read_catalogue
+from etcdplan.backup.catalogue import Catalogue, newest, read_catalogue
 from etcdplan.backup.destination import Readable
 from etcdplan.backup.directory import Directory
-from etcdplan.backup.errors import BackupError
+from etcdplan.backup.errors import BackupError, DestinationError
 from etcdplan.backup.fetch import fetch
 from etcdplan.backup.manifest import MANIFEST, SIGNATURE, SNAPSHOT
+from etcdplan.backup.seen import see
 from etcdplan.backup.signing import PublicKey, Signer, new_signing_key
 from etcdplan.backup.snapshot import Content, SnapshotReader
 from etcdplan.pki.keyfile import new_identity, write_identity, write_key
-from tests.support.backups import manifest
+from tests.support.backups import ENCRYPTED, manifest
 
 TAKEN = 1_795_482_123
 NAME = "prod-20261124T010203Z-0123abcd"
@@ -219,7 +220,7 @@ class Kept:
         self.put(NAME, manifest(TAKEN, name=NAME).encoded())
 
     def put(self, name: str, content: bytes, signature: bytes | None = None) -> None:
-        self.destination.write(name + SNAPSHOT, b"encrypted")
+        self.destination.write(name + SNAPSHOT, ENCRYPTED)
         self.destination.write(name + SIGNATURE, signature or self.signer.sign(content))
         self.destination.write(name + MANIFEST, content)
 
@@ -281,6 +282,39 @@ def test_a_signed_manifest_with_unknown_or_missing_fields_does_not_count(kept: K
 def test_a_manifest_without_its_snapshot_does_not_count(kept: Kept) -> None:
     (kept.path / f"{NAME}.snapshot.age").unlink()
     assert kept.counting() == []
+
+
+def test_a_snapshot_that_was_cut_does_not_count(kept: Kept) -> None:
+    (kept.path / f"{NAME}.snapshot.age").write_bytes(ENCRYPTED[:-1])
+    assert kept.counting() == []
+    said = read_catalogue(kept.destination, "prod", [PublicKey(kept.public_pem, "trusted")]).distrusted[NAME]
+    assert "has 799 bytes, and 800 were written" in said
+
+
+class Failing(Directory):
+    """Does not give one kind of files."""
+
+    fails = SIGNATURE
+
+    def read(self, name: str, *, limit: int) -> bytes:
+        if name.endswith(self.fails):
+            raise DestinationError("The disk does not read.")
+        return super().read(name, limit=limit)
+
+
+@pytest.mark.parametrize("kind", [SIGNATURE, MANIFEST])
+def test_what_cannot_be_read_is_neither_signed_nor_unsigned(kept: Kept, kind: str) -> None:
+    place, trusted = Failing(kept.path), [PublicKey(kept.public_pem, "trusted")]
+    place.fails = kind
+    seen = read_catalogue(place, "prod", trusted)
+    assert (seen.backups, seen.distrusted, seen.unknown) == ((), {}, {NAME: "The disk does not read."})
+    with pytest.raises(DestinationError, match="does not read"):
+        see(place, "prod", trusted)
+    good = read_catalogue(kept.destination, "prod", trusted)
+    assert newest([good, seen]) == NAME  # The other copy says it.
+    older = manifest(TAKEN - 86_400)
+    with pytest.raises(BackupError, match="could not be read: The disk"):
+        newest([Catalogue((older,), {}), seen])
 
 
 def test_a_new_file_replaces_none(kept: Kept) -> None:
