@@ -44,3 +44,16 @@ def ask(question: str, *, instead: str, answer: str = "yes") -> None:
         said = ""
     if said != answer:
         raise UsageError("Not approved. Nothing was changed.")
+
+
+def ask_to_restore(cluster: str, snapshot: str | None) -> None:
+    """Return when a person writes the name of the cluster that is replaced, or whose restore is taken back (None).
+
+    Raises `UsageError` otherwise.
+    """
+    what = (
+        f"This takes the restore of cluster {cluster} back."
+        if snapshot is None
+        else f"This puts {snapshot} in the place of what cluster {cluster} holds."
+    )
+    ask(f"{what} Its name, to approve?", instead="Use --auto-approve.", answer=cluster)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etcdplan.cli.approval import ask, shown
+from etcdplan.cli.approval import ask_to_restore, shown
 from etcdplan.cli.backup import EtcdDir, Scratch
 from etcdplan.cli.options import AgeIdentity, NoColor, SpecPath
 from etcdplan.cli.output import colored, progress
@@ -80,12 +80,7 @@ def recover(
         if not document.steps:
             return 0
         if not auto_approve:
-            ask(
-                f"This puts {manifest.name} in the place of what cluster {reached.target.cluster} holds. "
-                "Its name, to approve?",
-                instead="Use --auto-approve.",
-                answer=reached.target.cluster,
-            )
+            ask_to_restore(reached.target.cluster, manifest.name)
         color = colored(sys.stderr, no_color=no_color)
         with session_of(reached, identities, color=color, etcd_dir=etcd_dir, scratch=scratch) as session:
             session.apply(document)

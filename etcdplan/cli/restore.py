@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etcdplan.cli.approval import ask, shown
+from etcdplan.cli.approval import ask_to_restore, shown
 from etcdplan.cli.backup import EtcdDir, Scratch
 from etcdplan.cli.options import AgeIdentity, NoColor, SpecPath
 from etcdplan.cli.output import colored, progress
@@ -100,12 +100,7 @@ def restore(
         if show or not document.steps:
             return 0
         if not auto_approve:
-            what = (
-                f"This puts {manifest.name} in the place of what cluster {target.cluster} holds. "
-                if manifest
-                else f"This takes the restore of cluster {target.cluster} back. "
-            )
-            ask(f"{what}Its name, to approve?", instead="Use --auto-approve.", answer=target.cluster)
+            ask_to_restore(target.cluster, manifest.name if manifest else None)
         prepare(BackupTaker(reached, identities, etcd_dir, scratch), document)
         color = colored(sys.stderr, no_color=no_color)
         session = stack.enter_context(
