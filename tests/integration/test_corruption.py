@@ -2,6 +2,8 @@
 
 import pytest
 
+from etcdplan.hosts.supervisor import SupervisedUnit
+from etcdplan.hosts.unit_files import UnitFiles
 from etcdplan.lab.binaries import etcd_binaries
 from etcdplan.pki.secret import Secret
 from etcdplan.transport import etcd_pb2 as pb
@@ -97,3 +99,16 @@ def test_a_snapshot_brings_its_alarm_along_and_a_restore_takes_it_back(lab: Lab,
     assert "take the CORRUPT alarm back" in done.err
     assert lab.etcdctl("put", "key", GOOD, version=version).returncode == 0
     lab.settled(spec)
+
+
+def test_an_api_server_that_is_down_is_started_when_etcd_takes_writes_again(lab: Lab) -> None:
+    lab.make(1, api_servers=1)
+    lab.apply()
+    root = lab.root(11).resolve()
+    SupervisedUnit(root, UnitFiles(root, "apiserver/cp1").name).stop()
+    # Whatever it needs to be ready it has to write.
+    assert lab.etcdctl("del", "", "--prefix").returncode == 0
+    alarm(lab, 0)
+    said = lab.apply().err
+    assert said.index("take the CORRUPT alarm back") < said.index("run API server cp1")
+    lab.settled()

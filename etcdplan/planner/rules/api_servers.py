@@ -32,7 +32,7 @@ def _down(view: View) -> Step | None:
 
 
 def _cannot_start(view: View) -> bool:
-    """Whether etcd refuses all writes: one that is started then does not become ready, and the alarm needs none."""
+    """Whether etcd refuses all writes: one that has to write does not become ready then, and the alarm needs none."""
     return view.state.corruption is not None
 
 
