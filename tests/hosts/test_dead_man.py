@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,13 +16,22 @@ AFTER_WRITING = "effect:1:after"
 """The first effect of a change of flags is to write them to the first follower's unit."""
 
 
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    with Fleet.up(tmp_path, 3) as fleet:
-        fleet.write_spec((1, 2, 3))
-        fleet.apply()
-        fleet.settled(3)
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with Fleet.up(tmp_path_factory.mktemp("fleet"), 3) as fleet:
         yield fleet
+
+
+@pytest.fixture
+def fleet(hosts: Fleet) -> Fleet:
+    """One cluster for all, which every test leaves well; what it took back is forgotten."""
+    hosts.write_spec((1, 2, 3))
+    hosts.apply()
+    hosts.settled(3)
+    for number in (1, 2, 3):
+        hosts.host(number).exec("sh", "-c", "rm -f /var/lib/etcdplan/dead-man/fired/*")
+    assert armed(hosts) == []
+    return hosts
 
 
 def harm(fleet: Fleet, **environment: str) -> Done:
