@@ -112,6 +112,12 @@ class Session:
             state, plan, _ = self._planned()
             return self._run(lock, heartbeats, state, plan, run.start.plan_digest, left.groups)
 
+    @contextmanager
+    def locked(self) -> Iterator[tuple[Lock, State]]:
+        """Hold the lock for something that no plan has; gives the settled state under it."""
+        with self._locked(self.observe(PATIENCE)) as (lock, _):
+            yield lock, ready(self.observe, self.clock, self.target.hosts())
+
     def _planned(self) -> tuple[State, Plan, PlanDocument]:
         state = self.observe(PATIENCE)
         plan = unroll(self.target, state)

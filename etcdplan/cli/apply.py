@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from etcdplan.cli.approval import ask, shown
-from etcdplan.cli.backup import EtcdDir, Scratch
-from etcdplan.cli.options import AgeIdentity, NoColor
+from etcdplan.cli.options import AgeIdentity, EtcdDir, NoColor, Scratch
 from etcdplan.cli.output import colored, progress, result
 from etcdplan.errors import EtcdplanError, UsageError
 

@@ -1,7 +1,5 @@
-"""etcdplan backup keygen, run, list, verify, prune, fetch"""
+"""etcdplan backup run, list, verify, prune, fetch"""
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,8 +7,9 @@ import typer
 
 from etcdplan.cli.backup_keygen import keygen
 from etcdplan.cli.backup_units import units
+from etcdplan.cli.backup_volume import volume
 from etcdplan.cli.measured import Measured, Metrics
-from etcdplan.cli.options import AgeIdentity, Json, SpecPath
+from etcdplan.cli.options import AgeIdentity, EtcdDir, Json, Scratch, SpecPath
 from etcdplan.cli.output import progress, result, result_json
 from etcdplan.errors import EtcdplanError, SpecError, UsageError
 
@@ -30,19 +29,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Make backups, and prove them.", no_args_is_help=True)
 
-EtcdDir = Annotated[
-    Path | None,
-    typer.Option("--etcd-dir", metavar="DIR", help="Where etcd and etcdutl are (etcd 3.4: etcdctl)."),
-]
-Scratch = Annotated[
-    Path | None,
-    typer.Option(
-        "--scratch",
-        metavar="DIR",
-        help="Where a snapshot lies decrypted while it is tried, and is then removed.",
-    ),
-]
-
 
 @app.callback()
 def backup() -> None:
@@ -51,6 +37,7 @@ def backup() -> None:
 
 app.command("keygen")(keygen)
 app.command("units")(units)
+app.command("volume")(volume)
 
 
 @app.command("run")
@@ -77,6 +64,20 @@ def run(
             "--without-quorum", help="From the survivor that knows of the most; quorum must be lost."
         ),
     ] = False,
+    from_volume: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-volume",
+            metavar="DIR",
+            help="From an etcd's data directory on this machine: a snapshot of a volume.",
+        ),
+    ] = None,
+    volume_log: Annotated[
+        Path | None,
+        typer.Option(
+            "--volume-log", metavar="DIR", help="With --from-volume: its log, where it is elsewhere."
+        ),
+    ] = None,
     etcd_dir: EtcdDir = None,
     scratch: Scratch = None,
     age_identity: AgeIdentity = None,
@@ -90,8 +91,12 @@ def run(
     from etcdplan.cli.taking import Taking, survivors_of
     from etcdplan.render.backup import taken_text
 
-    if from_data is not None and without_quorum:
-        raise UsageError("--from-data and --without-quorum are two ways.", hint="Give one of them.")
+    if sum((from_data is not None, without_quorum, from_volume is not None)) > 1:
+        raise UsageError(
+            "--from-data, --from-volume and --without-quorum are different ways.", hint="Give one of them."
+        )
+    if volume_log is not None and from_volume is None:
+        raise UsageError("--volume-log goes with --from-volume.", hint="Name the data directory, too.")
     with Measured("run", spec, metrics) as measured:
         cluster = load(spec)
         if if_due and (since := not_due(cluster.loaded, policy_of(cluster.loaded))):
@@ -102,6 +107,8 @@ def run(
             state = reached.observe()
             if from_data is not None:
                 taken = taking.from_data(reached, state, from_data)
+            elif from_volume is not None:
+                taken = taking.from_volume(reached, state, from_volume, volume_log)
             elif without_quorum:
                 taken = taking.from_survivor(reached, state, survivors_of(reached, state))
             else:
@@ -373,21 +380,3 @@ def _places(etcd_dir: Path | None) -> list[Path]:
     on_path = shutil.which("etcd")
     built = sorted((cache_dir() / "etcd").glob("3.*.*"), reverse=True)
     return [*([Path(on_path).parent] if on_path else []), *(path for path in built if path.is_dir())]
-
-
-def progress_bar() -> Callable[[int, int], None]:
-    """Return what shows rate and time left on a terminal, and nothing elsewhere."""
-    if not sys.stderr.isatty():
-        return lambda _done, _all: None
-    from etcdplan.render.backup import Progress
-
-    bar = Progress()
-
-    def show(done: int, expected: int) -> None:
-        import time
-
-        if line := bar.line(done, expected, time.monotonic()):
-            sys.stderr.write(f"\r{line}\x1b[K" + ("\n" if done >= expected else ""))
-            sys.stderr.flush()
-
-    return show

@@ -21,6 +21,7 @@ CONFIG_VARIABLE = "ETCDPLAN_CONFIG"
 LONGEST = 150_000
 """Milliseconds that a hook may take at most: the step that it belongs to has 180 s."""
 _STDERR = 2
+_RESUME = "Mend it, then go on with: etcdplan apply --resume SPEC. It runs again with the same words."
 
 
 class ConfigError(EtcdplanError):
@@ -60,43 +61,47 @@ class Hooks:
             return cls(file, {})
         return cls(file, _read(file).hooks)
 
-    def require(self, name: str) -> None:
-        """Raise `RefusedError` for a hook that is not defined."""
+    def require(self, name: str, by: str = "The spec (apiServers.drain) names") -> Hook:
+        """Return a hook; raise `RefusedError` for one that is not defined."""
         if name not in self.by_name:
             raise RefusedError(
-                f"The spec names the hook {name!r} (apiServers.drain), and this runner does not define it.",
+                f"{by} the hook {name!r}, and this runner does not define it.",
                 hint=f"Define it in {self.file}, as a spec cannot: hooks: {{{name}: {{command: [/path/to/it]}}}}.",
             )
+        return self.by_name[name]
 
-    def run(self, name: str, api_server: str, action: str) -> None:
-        """Run a hook to its end, with an API server's name and `action` behind its words.
+    def run(self, name: str, *words: str, hint: str = _RESUME) -> None:
+        """Run a hook to its end, with some words behind its own: for an API server its name and what to do.
 
-        It gets no input, and what it prints goes to standard error. Raises `StoppedError` when it fails or takes too
-        long; then it is killed, with all that it has started.
+        It gets no input, and what it prints goes to standard error. Raises `StoppedError` with that hint when it fails
+        or takes too long; then it is killed, with all that it has started.
         """
-        self.require(name)
-        hook = self.by_name[name]
+        hook = self.require(name)
+
+        def failed(how: str) -> StoppedError:
+            return StoppedError(f"The hook {name} ({' '.join(words)}) {how}.", hint=hint)
+
         try:
             # A session of its own: a Ctrl-C stops etcdplan, at a checkpoint, and nothing half-way.
             process = subprocess.Popen(
-                [*hook.command, api_server, action],
+                [*hook.command, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=_STDERR,
                 stderr=_STDERR,
                 start_new_session=True,
             )
         except OSError as error:
-            raise _failed(name, api_server, action, f"cannot be run: {error.strerror}") from error
+            raise failed(f"cannot be run: {error.strerror}") from error
         try:
             status = process.wait(hook.timeout / 1000)
         except subprocess.TimeoutExpired:
-            raise _failed(name, api_server, action, f"took longer than {hook.timeout / 1000:g} s") from None
+            raise failed(f"took longer than {hook.timeout / 1000:g} s") from None
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         if status != 0:
-            raise _failed(name, api_server, action, f"ended with status {status}")
+            raise failed(f"ended with status {status}")
 
 
 def _read(file: Path) -> _Config:
@@ -117,10 +122,3 @@ def _read(file: Path) -> _Config:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "its top"
         raise ConfigError(f"The configuration {file} is wrong at {place}: {first['msg']}.") from error
-
-
-def _failed(name: str, api_server: str, action: str, how: str) -> StoppedError:
-    return StoppedError(
-        f"The hook {name} ({api_server} {action}) {how}.",
-        hint="Mend it, then go on with: etcdplan apply --resume SPEC. It runs again with the same words.",
-    )

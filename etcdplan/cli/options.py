@@ -22,3 +22,16 @@ AgeIdentity = Annotated[
         show_default=False,
     ),
 ]
+
+EtcdDir = Annotated[
+    Path | None,
+    typer.Option("--etcd-dir", metavar="DIR", help="Where etcd and etcdutl are (etcd 3.4: etcdctl)."),
+]
+Scratch = Annotated[
+    Path | None,
+    typer.Option(
+        "--scratch",
+        metavar="DIR",
+        help="Where a snapshot lies decrypted while it is tried, and is then removed.",
+    ),
+]

@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from etcdplan.errors import EtcdplanError
@@ -46,3 +47,21 @@ def show_error(error: EtcdplanError) -> None:
     from etcdplan.render.diagnostics import error_text
 
     progress(error_text(error, color=colored(sys.stderr), width=width()))
+
+
+def progress_bar() -> Callable[[int, int], None]:
+    """Return what shows rate and time left on a terminal, and nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return lambda _done, _all: None
+    from etcdplan.render.backup import Progress
+
+    bar = Progress()
+
+    def show(done: int, expected: int) -> None:
+        import time
+
+        if line := bar.line(done, expected, time.monotonic()):
+            sys.stderr.write(f"\r{line}\x1b[K" + ("\n" if done >= expected else ""))
+            sys.stderr.flush()
+
+    return show

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from etcdplan.cli.approval import ask_to_restore, shown
-from etcdplan.cli.backup import EtcdDir, Scratch
-from etcdplan.cli.options import AgeIdentity, NoColor, SpecPath
+from etcdplan.cli.options import AgeIdentity, EtcdDir, NoColor, Scratch, SpecPath
 from etcdplan.cli.output import colored, progress
 from etcdplan.errors import RefusedError, UsageError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from etcdplan.cli import backup
 from etcdplan.cli.cluster import Cluster, LiveCluster
-from etcdplan.cli.output import progress
+from etcdplan.cli.output import progress, progress_bar
 from etcdplan.errors import EtcdplanError, RefusedError, SpecError
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from etcdplan.backup.survivors import Survivors
     from etcdplan.backup.take import Proof, Source, Taken
     from etcdplan.diff.view import View
+    from etcdplan.hosts.data_copy import DataOnHost
     from etcdplan.model.state import State
 
 _GATHER = 20.0
@@ -96,10 +97,7 @@ class Taking:
 
         Others have entries up to `last`.
         """
-        from etcdplan.backup.cold import opened_copy
-        from etcdplan.backup.manifest import Origin
         from etcdplan.backup.survivors import named_host
-        from etcdplan.backup.take import Source
         from etcdplan.diff.view import View
 
         host, name = named_host(View(reached.target, state), member)
@@ -115,17 +113,56 @@ class Taking:
                 f"There are no data of an etcd on {host}" + (f", but {held.foreign}." if held else "."),
                 hint="Name another member.",
             )
+        progress(f"Copying what etcd of {name} left on {host}.")
+        return self._from_copy(reached, state, reached.data(host), held.cluster_id, name, last=last)
+
+    def from_volume(self, reached: LiveCluster, state: "State", directory: Path, log: Path | None) -> "Taken":
+        """Take a backup from a data directory on this machine, which is only read; `log` is a log that is elsewhere.
+
+        Raises `RefusedError` when there are no data of an etcd, `HostRefused` when one runs on them.
+        """
+        from etcdplan.hosts.data_copy import LocalData, unreadable
+        from etcdplan.hosts.data_dir import read_data
+
+        here = f"localhost:{directory}"
+        try:
+            held = read_data(directory, log)
+        except OSError as error:
+            raise unreadable(here, error.strerror or str(error)) from error
+        if held is None or held.foreign:
+            raise RefusedError(
+                f"There are no data of an etcd in {directory}" + (f", but {held.foreign}." if held else "."),
+                hint="Name etcd's data directory: 'member' is in it.",
+            )
+        listed = state.membership.value or state.last_seen
+        names = {one.id: one.name for one in (listed.members.values() if listed else ())}
+        name = names.get(held.member_id) or f"{held.member_id:x}"
+        progress(f"Copying what {name} of cluster {held.cluster_id:x} had in {directory}.")
+        data = LocalData(here, directory, log)
+        return self._from_copy(reached, state, data, held.cluster_id, name)
+
+    def _from_copy(
+        self,
+        reached: LiveCluster,
+        state: "State",
+        data: "DataOnHost",
+        cluster_id: int,
+        name: str,
+        *,
+        last: int = 0,
+    ) -> "Taken":
+        from etcdplan.backup.cold import opened_copy
+        from etcdplan.backup.manifest import Origin
+        from etcdplan.backup.take import Source
+
         proof = self._proof(reached, reached.target.version)
         tools = backup.tools_for(reached.target.version, self.etcd_dir)
-        progress(f"Copying what etcd of {name} left on {host}.")
-        with opened_copy(
-            reached.data(host), tools, name, scratch=self.scratch, passed=backup.progress_bar()
-        ) as copy:
+        with opened_copy(data, tools, name, scratch=self.scratch, passed=progress_bar()) as copy:
             kind = "data" if copy.whole else "database"
             end = copy.end
             origin = Origin(kind=kind, index=end.commit, last=max(last, end.last, end.commit))
             progress(f"Taking a snapshot from a copy of {name}'s data.")
-            source = Source(reached.target.cluster, name, copy.etcd, origin, held.cluster_id)
+            source = Source(reached.target.cluster, name, copy.etcd, origin, cluster_id)
             return self._take(reached, source, proof, state.now)
 
     def _proof(self, reached: Cluster, version: str) -> "Proof":
@@ -145,7 +182,7 @@ class Taking:
             proof,
             now=now,
             parcel=gathered(reached),
-            passed=backup.progress_bar(),
+            passed=progress_bar(),
         )
         for failure in taken.failures:
             progress(f"Not there: {failure.message}")

@@ -301,6 +301,17 @@ class HostEffects(Protocol):
         """Restart those of these services that run; the others, and those that are not there, are left as they are."""
         ...
 
+    def freeze_data(self, claim: Claim, seconds: int) -> tuple[str, ...]:
+        """Freeze the file systems of etcd's data and log; return their mount points, the data's first.
+
+        The host thaws them by itself after so many seconds, whatever becomes of everybody else.
+        """
+        ...
+
+    def thaw_data(self, claim: Claim) -> None:
+        """Thaw them; raise `HostRefused` when they have not been frozen until now, or still are."""
+        ...
+
     def make_leaf_key(self, claim: Claim, leaf: str) -> bytes:
         """Make a new private key for a leaf beside the one in use; return a signing request (PEM)."""
         ...

@@ -138,6 +138,16 @@ class LocalEffects:
     def restart_running(self, claim: Claim, units: tuple[str, ...]) -> None:
         """Do nothing: a lab has no such services."""
 
+    def freeze_data(self, claim: Claim, seconds: int) -> tuple[str, ...]:
+        """Refuse: the data of a lab's hosts have no file systems of their own."""
+        raise HostRefused(
+            f"The data of {self.store.address} lie in a directory of this machine, which is not frozen.",
+            hint="Volumes are frozen on hosts with systemd.",
+        )
+
+    def thaw_data(self, claim: Claim) -> None:
+        """Do nothing: nothing is ever frozen."""
+
     def _data_dirs(self) -> tuple[Path, Path | None]:
         try:
             return UnitFiles(self._root, ETCD).data_dirs(self.default_data_dir)

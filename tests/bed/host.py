@@ -147,6 +147,10 @@ class Host:
         if old:
             old.image.unlink()
 
+    def image_of(self, path: str) -> Path:
+        """Return the file of this machine that a disk of its own is."""
+        return self._own_disks[path].image
+
     def full_disk(self, path: str) -> None:
         """Use up all the room of the disk that `path` is on, for root too; no file appears under `path`."""
         self._disk_of(path).fill()

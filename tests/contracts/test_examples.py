@@ -1,5 +1,6 @@
 """Every example is valid, and no more unwise than its own comment says."""
 
+import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from etcdplan.apply.frozen import LONGEST
 from etcdplan.cli.app import run
+from etcdplan.cli.hooks import CONFIG_VARIABLE, Hooks
 from etcdplan.diff.target import build_target
 from etcdplan.model.state import Host, State
 from etcdplan.planner.document import parse
@@ -80,3 +83,10 @@ def test_what_a_ci_runs_is_there(name: str, capsys: pytest.CaptureFixture[str]) 
         assert all(word.split("=")[0] in known for word in words if word.startswith("--"))
     for one in document.get(True, {}).get("schedule", ()):  # YAML 1.1 reads `on` as true.
         assert parse_schedule(one["cron"])
+
+
+def test_the_hook_for_volumes_may_take_no_longer_than_a_member_is_frozen() -> None:
+    hooks = Hooks.here({CONFIG_VARIABLE: str(EXAMPLES / "volume/config.yaml")})
+    hook = hooks.require("copy-volume")
+    assert hook.timeout <= 1000 * LONGEST
+    assert os.access(EXAMPLES / "volume" / Path(hook.command[0]).name, os.X_OK)

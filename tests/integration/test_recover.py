@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,6 +56,38 @@ def test_a_snapshot_from_a_member_that_was_killed_has_what_was_only_in_its_log(
     assert taken["trial"]["keys"] == 20
     assert taken["origin"]["kind"] == "data"
     assert 20 < taken["origin"]["index"] <= taken["origin"]["last"]
+
+
+def test_a_copy_of_a_volume_becomes_a_backup_and_the_directory_of_a_live_etcd_does_not(
+    lab: Lab, tmp_path: Path
+) -> None:
+    lab.up(1)
+    write(lab, *range(20))
+    spec = with_backups(lab.spec)
+    take = ("backup", "run", spec, "--age-identity", lab.place.path / "identity", "--from-volume")
+    data, copy = lab.root(1) / "var/lib/etcd", tmp_path / "volume"
+    shutil.copytree(data, copy)
+    write(lab, *range(20, 30))
+
+    assert f"An etcd runs on the data of host localhost:{data}" in plain(lab.run(*take, data, expect=6).err)
+    assert "There are no data of an etcd" in plain(lab.run(*take, tmp_path, expect=5).err)
+    lab.run(*take, copy, "--without-quorum", expect=64)
+    assert not list((lab.place.path / "backups").glob("*"))
+
+    before = files(copy)
+    taken = json.loads(lab.run(*take, copy, "--json").out)
+    assert files(copy) == before
+    assert (taken["member"], taken["origin"]["kind"]) == ("member1", "data")
+    assert taken["trial"]["keys"] == 20
+    assert taken["name"] in lab.run("backup", "list", spec).out
+
+    log = tmp_path / "log"
+    (copy / "member/wal").rename(log)
+    assert json.loads(lab.run(*take, copy, "--volume-log", log, "--json").out)["trial"]["keys"] == 20
+
+
+def plain(text: str) -> str:
+    return " ".join(text.replace("│", " ").split())
 
 
 def test_a_copy_of_a_member_is_a_stranger_to_the_others(tmp_path: Path) -> None:

@@ -163,6 +163,25 @@ class FakeEffects:
 
         self._host.perform("restart_running", act, claim=claim)
 
+    def freeze_data(self, claim: Claim, seconds: int) -> tuple[str, ...]:
+        """Note for how long at most."""
+
+        def act(machine: FakeMachine) -> None:
+            machine.frozen = seconds
+
+        self._host.perform("freeze_data", act, claim=claim)
+        return ("/var/lib/etcd",)
+
+    def thaw_data(self, claim: Claim) -> None:
+        """Refuse where nothing is frozen any more."""
+
+        def act(machine: FakeMachine) -> None:
+            if not machine.frozen:
+                raise HostRefused(f"{machine.address}: it was thawed before.")
+            machine.frozen = 0
+
+        self._host.perform("thaw_data", act, claim=claim)
+
     def adopt_staged(self, claim: Claim) -> None:
         """Put what is staged in the place of the data."""
 

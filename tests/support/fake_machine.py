@@ -134,6 +134,8 @@ class FakeMachine:
     staged: FakeData | None = None
     restarted: float = 0.0
     """When the services that remember a cluster were started anew."""
+    frozen: int = 0
+    """Seconds that its data stand still at most."""
     pairs: dict[str, FakePair] = field(default_factory=dict)
     new_keys: dict[str, str] = field(default_factory=dict)
     bundle: bytes | None = None

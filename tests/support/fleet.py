@@ -121,26 +121,30 @@ class Fleet:
 
     def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
         """Start etcdplan as the runner that there is now."""
-        config = self.directory / "ssh_config"
-        config.write_text(f"Host *\n  IdentityFile {self.bed.identity}\n  IdentitiesOnly yes\n")
         return subprocess.Popen(
             [*self.command, *map(str, arguments)],
             cwd=self.directory,
-            env={
-                "PATH": os.environ["PATH"],
-                "PYTHONPATH": str(Path(__file__).parents[2]),
-                "HOME": str(self.directory),
-                "XDG_STATE_HOME": str(self.directory / f"runner{self.runners}"),
-                "ETCDPLAN_SSH_CONFIG": str(config),
-                "ETCDPLAN_KNOWN_HOSTS": str(self.bed.known_hosts),
-                **self.environment,
-                **environment,
-            },
+            env=self.environ(**environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def environ(self, **more: str) -> dict[str, str]:
+        """Return the environment of the runner that there is now."""
+        config = self.directory / "ssh_config"
+        config.write_text(f"Host *\n  IdentityFile {self.bed.identity}\n  IdentitiesOnly yes\n")
+        return {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "HOME": str(self.directory),
+            "XDG_STATE_HOME": str(self.directory / f"runner{self.runners}"),
+            "ETCDPLAN_SSH_CONFIG": str(config),
+            "ETCDPLAN_KNOWN_HOSTS": str(self.bed.known_hosts),
+            **self.environment,
+            **more,
+        }
 
     def apply(self, *, expect: int | None = 0, **environment: str) -> Done:
         """Plan and apply."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from etcdplan.hosts.ports import Claim, HostRefused, ProgramFiles, StagedFiles
-from etcdplan.hosts.remote import dead_man, restored
+from etcdplan.hosts.remote import dead_man, frozen, restored
 from etcdplan.hosts.remote.calls import Calls, EtcdAccess
 from etcdplan.hosts.remote.flag_words import effective, flags_among
 from etcdplan.hosts.remote.inspect import inspect
@@ -148,6 +148,15 @@ class RemoteEffects:
         """Restart those of these services that run."""
         what = f"restart {', '.join(units)} where they run"
         self._once.do(claim, "restart-running", what, *units, work=_RESTART * len(units))
+
+    def freeze_data(self, claim: Claim, seconds: int) -> tuple[str, ...]:
+        """Freeze the file systems of etcd's data and log, by a service that thaws them by itself."""
+        _, *place = self._place()
+        return frozen.freeze(self._once, claim, seconds, *place)
+
+    def thaw_data(self, claim: Claim) -> None:
+        """Have that service thaw them now."""
+        frozen.thaw(self._once, claim)
 
     def _place(self) -> tuple[str, str, str]:
         """Return etcd's unit, its data directory, and that of its log if it is elsewhere."""
