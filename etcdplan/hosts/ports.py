@@ -135,6 +135,8 @@ class HostReport:
     """The host's own directory as it was then, if that was asked for and saves requests to the host."""
     installed: frozenset[str] | None = None
     """The API servers that the host can run, by name; None where that is not known."""
+    strays: Mapping[str, Settings] = field(default_factory=dict)
+    """API servers that run in no unit that is known, by what runs them (`Host.strays`)."""
 
 
 @dataclass(frozen=True, slots=True)

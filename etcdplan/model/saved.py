@@ -32,6 +32,8 @@ def dump_state(state: State) -> dict[str, Any]:
             del host["machine"]
         if state.hosts[address].staged == ABSENT:
             del host["staged"]
+        if not state.hosts[address].strays:
+            del host["strays"]
         _without_defaults(host)
         for unit in (host["etcd"], *host["api_servers"].values()):
             for name in ("drained", "missing", "armed", "rolled_back"):

@@ -140,6 +140,9 @@ class Host:
     """No space is left where etcd's data is, or too little for its log."""
     staged: Fact[Data] = ABSENT
     """What lies restored beside the data, to be put in its place."""
+    strays: Mapping[str, Settings] = field(default_factory=dict)
+    """API servers that run in no unit that is known, by what runs them (`static-pod`): their flags about etcd, if these
+    can be read. Nothing here can stop them."""
     unreachable: str = ""
     """Why the host does not answer; empty when it does. Then every fact above is unknown."""
     machine: Machine = field(default=UNMEASURED, compare=False)

@@ -258,6 +258,7 @@ def _host(one: _Seen, target: Target, credentials: Credentials, *, now: int, ser
         report.program,
         full,
         report.staged,
+        report.strays,
         machine=machine,
     )
 

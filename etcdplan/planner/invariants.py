@@ -119,6 +119,9 @@ def _nobody_points_at(transition: Transition, effect: Remove) -> Iterator[str]:
             process = unit.process.value
             if process is not None and named(process.settings) & set(member.client_urls):
                 yield f"API server {name} runs and names {member.name}"
+        for name, settings in host.strays.items():
+            if named(settings) & set(member.client_urls):
+                yield f"API server {name} runs and names {member.name}"
 
 
 def _points_at_something(transition: Transition, effect: HostEffect) -> Iterator[str]:

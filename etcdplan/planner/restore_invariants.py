@@ -7,6 +7,7 @@ restored ones), `invariants.md` 4.
 from collections.abc import Iterator
 
 from etcdplan.diff.target import Target
+from etcdplan.diff.unlisted import unlisted
 from etcdplan.diff.view import View
 from etcdplan.model.effects import (
     ClearCorrupt,
@@ -142,6 +143,8 @@ class _Rules:
                 yield f"API server {server.name} still runs"
             elif unit.settings.value is not None and not unit.held:
                 yield f"API server {server.name} could start by itself"
+        for address, name, _ in unlisted(self._target, self._before):
+            yield f"API server {name} on {address}, which the spec does not name, still runs"
 
     def members_down(self) -> Iterator[str]:
         """What runs on its data keeps them open wherever they are moved."""

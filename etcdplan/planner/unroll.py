@@ -10,7 +10,7 @@ from etcdplan.model.effects import ImpossibleEffect
 from etcdplan.model.endpoints import named
 from etcdplan.model.quorum import Quorum, quorum
 from etcdplan.model.settle import settle
-from etcdplan.model.state import Host, Membership, State, Unit, host_of
+from etcdplan.model.state import Host, Membership, Settings, State, host_of
 from etcdplan.planner.policy import REPAIRS, Rule, propose
 from etcdplan.planner.proof import unproven
 from etcdplan.planner.refusal import Refusal
@@ -106,8 +106,11 @@ class Plan:
         notes += [
             f"API server {name} on {host.address} uses this cluster and is not in the spec: its flags are left alone."
             for host in self.state.hosts.values()
-            for name, unit in host.api_servers.items()
-            if name not in self.target.api_servers and _uses(unit, view)
+            for name, settings in (
+                *((n, u.process.value.settings) for n, u in host.api_servers.items() if u.process.value),
+                *host.strays.items(),
+            )
+            if name not in self.target.api_servers and _uses(settings, view)
         ]
         return tuple(notes)
 
@@ -174,10 +177,10 @@ def _coming_up(observed: State, settled: State) -> Iterator[Change]:
             yield Change(f"member/{member.name}", "start", "not serving", "serving", why)
 
 
-def _uses(unit: Unit, view: View) -> bool:
-    process, listed = unit.process.value, view.state.membership.value
+def _uses(settings: Settings, view: View) -> bool:
+    listed = view.state.membership.value
     urls = {url for member in (listed.members.values() if listed else ()) for url in member.client_urls}
-    return process is not None and bool(urls & named(process.settings))
+    return bool(urls & named(settings))
 
 
 def _gave_up(host: Host) -> bool:

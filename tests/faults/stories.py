@@ -76,14 +76,15 @@ def _restore(
         world = founded(spec=before or spec)
         damage(world)
         fresh(spec, world)
-        world.asked = _request(spec, gone, target_of(before or spec).founding_id)
+        world.asked = requested(spec, gone, target_of(before or spec).founding_id)
         world.allow_outage = True
         return world.settle(20)
 
     return Story(name, spec, build)
 
 
-def _request(spec: Spec, gone: tuple[str, ...] = (), replaces: int = 0) -> Restore:
+def requested(spec: Spec, gone: tuple[str, ...] = (), replaces: int = 0) -> Restore:
+    """Return a restore of a snapshot of the cluster as a spec has it."""
     target = target_of(spec)
     return asked_restore(target, replaces or target.founding_id, gone=gone)
 
@@ -93,7 +94,7 @@ def _abandon(name: str, spec: Spec) -> Story:
 
     def build() -> FakeWorld:
         world = founded(spec=spec)
-        world.asked = _request(spec)
+        world.asked = requested(spec)
         staged = lambda: sum(machine.staged is not None for machine in world.machines.values())  # noqa: E731
         with suppress(StoppedError):
             Runner(world, spec, stop=lambda: staged() >= 2).apply()

@@ -107,3 +107,11 @@ def restored_and_not_everything_restarted() -> Case:
         pending = replace(record, restart=("kube-scheduler.service", "kubelet.service"))
         state = happened(state, WriteRecord(host, pending))
     return THREE, state
+
+
+@case
+def refused_api_server_of_no_unit_in_a_restore() -> Case:
+    """A restore has stopped the API servers, and one that runs in a static pod is found on a member's host."""
+    state = _restoring(running(THREE), effects=6 + 3 + 3)
+    loopback = {"etcd-servers": "https://127.0.0.1:2379"}
+    return THREE, state.with_host(replace(state.host("10.0.0.2"), strays={"static-pod": loopback}))

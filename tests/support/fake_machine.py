@@ -1,5 +1,6 @@
 """Machines of the fake world: disks and processes, nothing that etcdplan's model knows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -141,6 +142,8 @@ class FakeMachine:
     bundle: bytes | None = None
     program: str | None = None
     """Where etcd from an archive lies."""
+    strays: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """Flags of API servers that no unit runs, by what runs them."""
     hidden: dict[str, str] = field(default_factory=dict)
     """Facts that cannot be read, each with the reason."""
     powered: bool = True

@@ -91,6 +91,7 @@ class FakeHost:
             program=fact("program", machine.program),
             staged=fact("staged", machine.staged and _identity(machine.staged)),
             free_bytes=0 if machine.full else _FREE,
+            strays=machine.strays,
         )
 
     def _unit(self, machine: FakeMachine, name: str, fact: Callable[[str, object], Fact]) -> Unit:  # type: ignore[type-arg]

@@ -314,26 +314,11 @@ if [ -n "$program" ] && [ -x "$program" ] && [ -e "${program%/*}/SHA256SUMS" ]; 
     openssl dgst -sha256 -r <"$program" && cat "${program%/*}/SHA256SUMS"
 fi
 
-for mark in "$state/held"/*; do
+for mark in "$state/held"/* "$state/drained"/* "$state/dead-man/armed"/* "$state/dead-man/fired"/*; do
     if [ -e "$mark" ]; then
-        say "held ${mark##*/}"
-    fi
-done
-
-for mark in "$state/drained"/*; do
-    if [ -e "$mark" ]; then
-        say "drained ${mark##*/}"
-    fi
-done
-for record in "$state/dead-man/armed"/*; do
-    if [ -e "$record" ]; then
-        say "armed ${record##*/}"
-    fi
-done
-for record in "$state/dead-man/fired"/*; do
-    if [ -e "$record" ]; then
-        say "fired ${record##*/}"
-        head -c 1024 "$record"
+        kind=${mark%/*}
+        say "${kind##*/} ${mark##*/}"
+        case $kind in */fired) head -c 1024 "$mark" ;; esac
     fi
 done
 
@@ -369,8 +354,8 @@ for log in $logs; do
     data "$log.staged-by-etcdplan"
 done
 
-# Programs that no unit has started.
-strays=$(exec grep -hs '^[0-9]* (etcd) ' "$root"/proc/[0-9]*/stat)
+# Programs that no unit has started, as far as systemd has said; what has ended and waits to be reaped is none.
+strays=$(exec grep -hs '^[0-9]* (\(etcd\|kube-apiserver\)) [^XZ]' "$root"/proc/[0-9]*/stat)
 for line in $strays; do
     pid=${line%% *}
     case $newline$told$newline in *"$newline$pid$newline"*) continue ;; esac
@@ -378,9 +363,12 @@ for line in $strays; do
     # shellcheck disable=SC2086 # fields
     set -- ${line##*")"}
     IFS=$newline
-    say "program $pid ${20-0} etcd"
+    name=${line#*"("}
+    say "program $pid ${20-0} ${name%%")"*}"
     say "cmdline $pid"
     cat "$root/proc/$pid/cmdline"
+    say "cgroup $pid"
+    cat "$root/proc/$pid/cgroup" 2>/dev/null
 done
 # kept FILE...: of etcdplan's own directory; one byte more than is taken shows that there is more.
 kept() {

@@ -1,7 +1,9 @@
 """From what was seen on a systemd host to a `HostReport`."""
 
+import re
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TypeVar
 
@@ -47,6 +49,7 @@ def report(address: str, layout: Layout, view: View) -> HostReport:
         machine=facts.machine(),
         program=facts.fact("program", lambda: installed(view.program, layout.source)),
         staged=facts.fact("staged", facts.staged),
+        strays={} if view.silence else dict(_strays(view)),
     )
 
 
@@ -210,6 +213,22 @@ class _Facts:
                 raise ValueError(
                     f"an etcd runs as process {pid} that {self._layout.etcd_unit} has not started"
                 )
+
+
+def _strays(view: View) -> Iterator[tuple[str, Settings]]:
+    """Yield the API servers that run in none of the units that are known, by what runs them."""
+    found: Counter[str] = Counter()
+    for pid, argv in sorted(view.servers.items()):
+        services = re.findall(r"/([\w@.:\\-]+\.service)(?![^/\n])", view.groups[pid])
+        if services and services[-1] in view.units:
+            continue
+        by = services[-1] if services else "static-pod" if "kubepods" in view.groups[pid] else "no-unit"
+        found[by] += 1
+        try:
+            settings = about_etcd(_flags(argv))
+        except ValueError:
+            settings = {}
+        yield by if found[by] == 1 else f"{by}-{found[by]}", settings
 
 
 def _said(value: int, where: str) -> int:

@@ -65,6 +65,10 @@ class View:
     """Arguments of etcds that the unit has not started."""
     newcomers: set[int] = field(default_factory=set)
     """Those among them that came during the look: the unit may have started them after it was asked."""
+    servers: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    """Arguments of kube-apiservers that are no unit's main process."""
+    groups: dict[int, str] = field(default_factory=dict)
+    """The control groups that those are in, as the kernel shows them (cgroups(7), `/proc/PID/cgroup`)."""
     held: set[str] = field(default_factory=set)
     drained: set[str] = field(default_factory=set)
     """API servers, by name, whose clients were routed away."""
@@ -142,7 +146,7 @@ def parse(answer: Answer) -> View:
     sections: dict[tuple[str, str], bytes] = {}
     started: dict[str, tuple[int, str, int, str]] = {}
     ready: dict[str, str] = {}
-    strays: dict[int, int] = {}
+    strays: dict[str, dict[int, int]] = {"etcd": {}, "kube-apiserver": {}}
     for line, content in answer.parts:
         kind, _, rest = line.partition(" ")
         words = rest.split(" ")
@@ -170,7 +174,7 @@ def parse(answer: Answer) -> View:
             case "process":
                 pid, state, start, unit, program = rest.split(" ", 4)
                 started[unit] = int(pid), state, int(start), program
-            case "cmdline" | "environ" | "public-key":
+            case "cmdline" | "environ" | "public-key" | "cgroup":
                 sections[kind, rest] = content
             case "certificate":
                 view.leafs[rest] = content, b""
@@ -212,8 +216,8 @@ def parse(answer: Answer) -> View:
             case "fired":
                 view.fired[rest] = readable(content)
             case "program":
-                if words[2:] == ["etcd"]:
-                    strays[int(words[0])] = int(words[1])
+                if words[2:] and words[2] in strays:
+                    strays[words[2]][int(words[0])] = int(words[1])
             case _:
                 raise ValueError(f"it has a line about {readable(kind.encode())!r}")
     for (_, name), key in ((known, part) for known, part in sections.items() if known[0] == "public-key"):
@@ -227,10 +231,14 @@ def parse(answer: Answer) -> View:
         status = ready.get(unit, "")
         view.programs[unit] = Program(number, letter, age, executable, argv, environment, status)
     ours = {program.pid for program in view.programs.values()}
-    view.strays = {
-        pid: tuple(_strings(sections.get(("cmdline", str(pid)), b""))) for pid in strays if pid not in ours
+    view.strays, view.servers = (
+        {pid: tuple(_strings(sections.get(("cmdline", str(pid)), b""))) for pid in found if pid not in ours}
+        for found in strays.values()
+    )
+    view.newcomers = {pid for pid in view.strays if strays["etcd"][pid] / _TICKS > view.uptime}
+    view.groups = {
+        pid: sections.get(("cgroup", str(pid)), b"").decode(errors="replace") for pid in view.servers
     }
-    view.newcomers = {pid for pid in view.strays if strays[pid] / _TICKS > view.uptime}
     return view
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from etcdplan.diff.unlisted import unlisted
 from etcdplan.diff.view import View
 from etcdplan.model.endpoints import OVERRIDES, named, overrides, servers
 from etcdplan.model.state import Settings
@@ -105,21 +106,21 @@ def _override_naming(view: View, endpoints: set[str]) -> Refusal | None:
 
 def unlisted_naming(view: View, endpoints: set[str], what: Callable[[frozenset[str]], str]) -> Refusal | None:
     """Refuse when an API server that the spec does not name runs and uses one of these endpoints; `what` says which."""
-    listed = {(server.host, server.name) for server in view.target.api_servers.values()}
-    for host in view.state.hosts.values():
-        if host.unreachable:
-            continue  # It counts as not running, as one in the spec would on a host that went with its member.
-        for name, unit in host.api_servers.items():
-            process = unit.process.get()
-            used = named(process.settings) & endpoints if process else frozenset()
-            if used and (host.address, name) not in listed:
-                return Refusal(
-                    "api-server-not-listed",
-                    f"apiserver/{name}",
-                    f"API server {name} on {host.address}, which the spec does not name, runs and uses {what(used)}.",
-                    "Put it into the spec, or stop it.",
-                )
+    for address, name, settings in unlisted(view.target, view.state):
+        if used := named(settings) & endpoints:
+            return not_listed(address, name, what(used))
     return None
+
+
+def not_listed(address: str, name: str, what: str) -> Refusal:
+    """Refuse because of an API server that the spec does not name, and that uses something."""
+    return Refusal(
+        "api-server-not-listed",
+        f"apiserver/{name}",
+        f"API server {name} on {address}, which the spec does not name, runs and uses {what}.",
+        "Put it into the spec, or stop it (the one of a static pod by moving its manifest out of "
+        "/etc/kubernetes/manifests).",
+    )
 
 
 def final(view: View) -> Step | None:

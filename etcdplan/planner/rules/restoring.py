@@ -6,12 +6,14 @@ Source: the document's chapter on restoring; etcd's page on disaster recovery.
 from collections.abc import Iterator
 
 from etcdplan.diff.target import MemberTarget
+from etcdplan.diff.unlisted import unlisted
 from etcdplan.diff.view import View
+from etcdplan.model.endpoints import named
 from etcdplan.model.restore_effects import restored_data
 from etcdplan.model.state import ETCD, Data, host_of
 from etcdplan.planner.refusal import Refusal
 from etcdplan.planner.rules import corruption
-from etcdplan.planner.rules.api_servers import unlisted_naming
+from etcdplan.planner.rules.api_servers import not_listed
 from etcdplan.planner.rules.identity import foreign_data, other_cluster
 from etcdplan.steps.base import Step
 from etcdplan.steps.restoring import (
@@ -133,11 +135,12 @@ def stop_api_servers(view: View) -> Step | Refusal | None:
         unit = view.state.host(address).unit(name)
         if unit.process.get() is not None or (unit.settings.get() is not None and not unit.held):
             return HoldUnit(address, name)
-    urls = {member.client_url for member in view.target.members.values()}
-    urls |= {
-        url for member in (view.listed.members.values() if view.listed else ()) for url in member.client_urls
-    }
-    return unlisted_naming(view, urls, lambda _: "this cluster")
+    # Of no other it is known that nothing of this cluster is behind its endpoints (loopback, a balancer, a name).
+    for address, name, settings in unlisted(view.target, view.state):
+        return not_listed(
+            address, name, ", ".join(sorted(named(settings))) or "an etcd that its flags do not tell"
+        )
+    return None
 
 
 def stop_members(view: View) -> Step | None:

@@ -350,3 +350,45 @@ def test_a_unit_that_the_spec_names_is_missing(bench: Bench) -> None:
     host = RemoteHost(bench.shell, bench.members, Layout(api_servers={"cp-1": "gone.service"}))
     found = host.inspect(timeout=10).api_servers["cp-1"]
     assert (found.settings.get(), found.process.get()) == (None, None)
+
+
+KUBEPODS = (
+    "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/cri-containerd-2.scope\n"
+)
+OWN = "0::/system.slice/system-kube\\x2dapiserver.slice/kube-apiserver@cp1.service\n"
+
+
+@pytest.mark.parametrize(
+    ("group", "state", "seen"),
+    [
+        (KUBEPODS, "S", "static-pod"),
+        ("1:name=systemd:/kubepods/burstable/pod1/2\n", "S", "static-pod"),
+        ("0::/system.slice/k8s-api.service\n", "S", "k8s-api.service"),
+        ("0::/user.slice/user-0.slice/session-1.scope\n", "R", "no-unit"),
+        ("", "S", "no-unit"),
+        (OWN, "S", ""),  # Behind a wrapper, or between two looks of systemd.
+        (KUBEPODS, "Z", ""),
+    ],
+)
+def test_an_api_server_that_no_known_unit_has_started(
+    bench: Bench, group: str, state: str, seen: str
+) -> None:
+    bench.file("etc/systemd/system/kube-apiserver@.service", "[Service]\nExecStart=/usr/local/bin/wrapper\n")
+    bench.file("etc/systemd/system/multi-user.target.wants/kube-apiserver@cp1.service", "")
+    bench.file("proc/4711/stat", f"4711 (kube-apiserver) {state} {' '.join(['0'] * 48)}\n")
+    bench.file("proc/4711/cmdline", "kube-apiserver\0--etcd-servers=https://127.0.0.1:2379\0--v=2\0")
+    bench.file("proc/4711/cgroup", group)
+    report = bench.host.inspect(timeout=10)
+    flags = {"etcd-servers": "https://127.0.0.1:2379"}
+    assert report.strays == ({seen: flags} if seen else {})
+    assert report.etcd.process.get() is None
+
+
+def test_api_servers_that_no_unit_has_started_are_told_apart(bench: Bench) -> None:
+    for pid, words in (
+        (7, "kube-apiserver\0what is this\0"),
+        (8, "kube-apiserver\0--etcd-servers=http://a\0"),
+    ):
+        bench.file(f"proc/{pid}/stat", f"{pid} (kube-apiserver) S {' '.join(['0'] * 48)}\n")
+        bench.file(f"proc/{pid}/cmdline", words)
+    assert bench.host.inspect(timeout=10).strays == {"no-unit": {}, "no-unit-2": {"etcd-servers": "http://a"}}
