@@ -15,10 +15,10 @@ from etcdplan.apply.clock import Clock
 from etcdplan.apply.dead_man import Heartbeats, armed, arms, holds, rolled_back, works
 from etcdplan.apply.events import Event, Note, RunDone, RunStopped, StepDone, StepStarted, StepWaiting
 from etcdplan.apply.journal import Journal
+from etcdplan.apply.known_hosts import Known, everyone, outdated_records, still_known
 from etcdplan.apply.lock import Lock
 from etcdplan.apply.ready import LOOK, POLL, look, ready, unsettled
 from etcdplan.diff.target import Target
-from etcdplan.diff.view import View
 from etcdplan.errors import (
     EtcdplanError,
     OutcomeUnknownError,
@@ -28,10 +28,10 @@ from etcdplan.errors import (
     UnobservedError,
 )
 from etcdplan.hosts.ports import Claim, Fenced, HostEffects, Hosts
-from etcdplan.model.effects import AddLearner, ClusterEffect, Effect, MoveLeader, WriteRecord, WriteSettings
+from etcdplan.model.effects import AddLearner, ClusterEffect, Effect, MoveLeader, WriteSettings
 from etcdplan.model.facts import UnknownFact
 from etcdplan.model.settle import settle
-from etcdplan.model.state import Record, State, host_of
+from etcdplan.model.state import State, host_of
 from etcdplan.observe.collect import PATIENCE
 from etcdplan.planner.policy import propose
 from etcdplan.planner.rules.cures import start_members
@@ -85,7 +85,7 @@ class Executor:
         try:
             self._steps(approved)
             state = self._ready()
-            self._remember(state, self._still_known(state))
+            self._remember(state, still_known(self.target, state))
         except EtcdplanError as error:
             final = self._taken_back(error)
             self._stopped(final.message)
@@ -124,13 +124,13 @@ class Executor:
             answering = (host.address for host in state.hosts.values() if not host.unreachable)
             self.lock.spread({address: self.hosts.host(address).store for address in answering})
             if not begun:
-                self._remember(state, self._everywhere(state))
+                self._remember(state, everyone(self.target, state))
                 begun = True
             self.total = max(self.total, self.done + len(plan.steps))
             self._step(planned, state)
             state = self._ready()
             if planned.step.kind.endswith("-member"):
-                self._remember(state, self._everywhere(state))
+                self._remember(state, everyone(self.target, state))
 
     def _step(self, planned: PlannedStep, state: State) -> None:
         step, index = planned.step, self.done + 1
@@ -306,31 +306,11 @@ class Executor:
             self.clock.sleep(POLL)
         return False
 
-    def _everywhere(self, state: State) -> tuple[str, ...]:
-        """Return the hosts of the spec's members, of the listed and of the remembered ones: none is forgotten yet."""
-        membership = state.membership.value
-        hosts = [
-            *self.target.member_hosts,
-            *(host_of(url) for url in (membership.members if membership else ())),
-        ]
-        for host in state.hosts.values():
-            if host.record.value is not None:
-                hosts += host.record.value.hosts
-        return tuple(dict.fromkeys(hosts))
-
-    def _still_known(self, state: State) -> tuple[str, ...]:
-        """Return the hosts to remember in the end: the members', and silent ones that the spec has an API server on."""
-        view = View(self.target, state)
-        silent = (
-            server.host for server in self.target.api_servers.values() if view.absent_api_host(server.host)
-        )
-        return tuple(dict.fromkeys((*self.target.member_hosts, *silent)))
-
-    def _remember(self, state: State, hosts: tuple[str, ...]) -> None:
+    def _remember(self, state: State, known: Known) -> None:
         """Bring the records on the spec's hosts up to date, where a host has one."""
         for times in count(1):
             try:
-                for outdated in self._outdated(state, hosts):
+                for outdated in outdated_records(self.target, state, known):
                     for call in self.caller.calls(outdated, state):
                         self._call(call)
                 return
@@ -339,21 +319,6 @@ class Executor:
                     raise
                 self.tell(Note(f"{error.message} Looking at what became of it."))
                 state = self._ready()
-
-    def _outdated(self, state: State, hosts: tuple[str, ...]) -> Iterator[WriteRecord]:
-        membership = state.membership.value
-        for address in self.target.hosts():
-            record = state.hosts[address].record.value
-            if record is None or membership is None:
-                continue
-            ours = membership.cluster_id == record.cluster_id  # Not so between a restore and its end.
-            wanted = replace(record, hosts=hosts, members=membership.members if ours else record.members)
-            # Who came back was seen to do no harm: it is no part of the cluster, or has become one again.
-            wanted = replace(wanted, gone=tuple(one for one in record.gone if state.host(one).unreachable))
-            if (record.hosts, record.gone) != (wanted.hosts, wanted.gone) or _entries(record) != _entries(
-                wanted
-            ):
-                yield WriteRecord(address, wanted)
 
 
 def _disarm(unit: str, port: HostEffects, claim: Claim) -> None:
@@ -366,10 +331,6 @@ def _roll_back(unit: str, why: str, port: HostEffects, claim: Claim) -> None:
 
 def _refused(message: str, remedy: str, exit_code: int) -> EtcdplanError:
     return UnobservedError(message, hint=remedy) if exit_code == 8 else RefusedError(message, hint=remedy)
-
-
-def _entries(record: Record) -> set[tuple[int, str, str, bool]]:
-    return {(m.id, m.name, m.peer_url, m.learner) for m in record.members.values()}
 
 
 def _missing(step: Step, state: State) -> tuple[bool, str] | None:

@@ -189,7 +189,7 @@ class Session:
             address
             for host in state.hosts.values()
             if host.record.value is not None
-            for address in host.record.value.hosts
+            for address in (*host.record.value.hosts, *host.record.value.servers)
         }
         view = View(self.target, state)
         spec = set(self.target.hosts())

@@ -168,7 +168,8 @@ def gone_hosts(target: "Target", state: "State", declared: list[str]) -> tuple[s
     """Return the hosts that are said to be gone, when they are known and silent."""
     from etcdplan.diff.view import View
 
-    known = {*target.hosts(), *View(target, state).former_hosts}
+    view = View(target, state)
+    known = {*target.hosts(), *view.former_hosts, *view.former_server_hosts}
     for address in declared:
         if address not in known:
             raise UsageError(

@@ -100,6 +100,13 @@ class View:
             host for record in records if record for host in (*record.hosts, *record.gone)
         )
 
+    @cached_property
+    def former_server_hosts(self) -> frozenset[str]:
+        """Return the hosts outside the spec that are remembered for an API server."""
+        records = (host.record.value for host in self.state.hosts.values())
+        hosts = frozenset(host for record in records if record for host in record.servers)
+        return hosts - set(self.target.hosts())
+
     def only_started_itself(self, host: Host) -> bool:
         """Whether a host's data is of the cluster that a package founded at its installation, and nobody's of use.
 

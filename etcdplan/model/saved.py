@@ -43,10 +43,10 @@ def dump_state(state: State) -> dict[str, Any]:
 
 
 def _without_defaults(host: dict[str, Any]) -> None:
-    """Leave out of data and record what only restores and damage set."""
+    """Leave out of data and record what older versions do not know, while it is not set."""
     for fact, names in (
         (host["data"], ("damaged",)),
-        (host["record"], ("restore", "former", "restart", "gone", "began")),
+        (host["record"], ("restore", "former", "restart", "gone", "began", "servers")),
     ):
         for name in names if fact["value"] is not None else ():
             if not fact["value"][name]:

@@ -109,7 +109,8 @@ class Record:
     `hosts` are those of the members, former ones included until everything has converged without them. `restore` is
     under way; `former` are the IDs of the clusters that were replaced by restores. `restart` are the host's units that
     still remember the cluster as it was before a restore; `gone` the hosts that a restore was done without, and that
-    did not answer since; `began` the revision at which a restored cluster began.
+    did not answer since; `began` the revision at which a restored cluster began. `servers` are the hosts of API
+    servers: of the spec that was applied last, and former ones as long as an API server is seen to run there.
     """
 
     cluster: str
@@ -121,6 +122,7 @@ class Record:
     restart: tuple[str, ...] = ()
     gone: tuple[str, ...] = field(default=(), compare=False)
     began: int = field(default=0, compare=False)
+    servers: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,6 +189,7 @@ def _named(seen: Iterable[_Seen]) -> Iterable[str]:
         if record is not None:
             yield from record.hosts
             yield from record.gone
+            yield from record.servers
             yield from (host_of(url) for url in record.members)
 
 

@@ -38,7 +38,7 @@ def encode_record(record: Record, *, written: str) -> bytes:
     }
     if record.restore is not None:
         body["restore"] = asdict(record.restore)
-    for name in ("former", "restart", "gone"):
+    for name in ("former", "restart", "gone", "servers"):
         if listed := getattr(record, name):
             body[name] = list(listed)
     if record.began:
@@ -72,6 +72,7 @@ def decode_record(content: bytes) -> tuple[Record, str]:
             tuple(str(unit) for unit in body.get("restart", ())),
             tuple(str(host) for host in body.get("gone", ())),
             int(body.get("began", 0)),
+            tuple(str(host) for host in body.get("servers", ())),
         )
         return record, str(body["time"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -85,6 +85,12 @@ class Plan:
             if view.absent_api_host(server.host)
         ]
         notes += [
+            f"{address}, which the spec does not name any more for an API server, does not answer: with the next "
+            "steps that are applied it counts as gone."
+            for address in sorted(view.former_server_hosts)
+            if self._silent(address)
+        ]
+        notes += [
             f"On {host.address} a change of {name} was rolled back: {unit.rolled_back}"
             for host in self.observed.hosts.values()
             for name, unit in (

@@ -49,7 +49,9 @@ class BeginRestore(Step):
             record = state.host(address).record.get()
             if record is None:
                 members = listed.members if listed else {}
-                record = Record(self.cluster, self.restore.replaces, members=members)
+                others = (host.record.value for host in state.hosts.values())
+                servers = dict.fromkeys(one for other in others if other for one in other.servers)
+                record = Record(self.cluster, self.restore.replaces, members=members, servers=tuple(servers))
             known = record.restore
             same = known is not None and self.restore.same(known) and not known.abandoned
             if not same or (known and set(self.restore.gone) - set(known.gone)):

@@ -50,7 +50,7 @@ class SealHost(Step):
         if settings is not None and settings.get("initial-cluster-state") == "new":
             left.append(WriteSettings(self.host, ETCD, {**settings, "initial-cluster-state": "existing"}))
         if membership is not None:
-            before = host.record.get()
+            before = host.record.get() or _others(state, membership.cluster_id)
             record = Record(
                 self.cluster,
                 membership.cluster_id,
@@ -58,6 +58,7 @@ class SealHost(Step):
                 restart=self.restart,
                 gone=self.gone,
                 began=self.began,
+                servers=before.servers if before else (),
             )
             if before is not None and before.cluster_id != membership.cluster_id:
                 # A restore ends here; who was a member before is still to be taken out of service.
@@ -73,10 +74,18 @@ class SealHost(Step):
                     gone=before.gone,
                     began=before.began,
                 )
-            if before != record:
+            if host.record.get() != record:
                 left.append(WriteRecord(self.host, record))
         return tuple(left)
 
     def summary(self) -> str:
         """Name the host."""
         return f"record on {self.host} that it belongs to cluster {self.cluster}"
+
+
+def _others(state: State, cluster_id: int) -> Record | None:
+    """Return what another host remembers of the cluster, for one that comes new; nothing on it is to be restarted."""
+    records = (host.record.value for _, host in sorted(state.hosts.items()))
+    ours = (record for record in records if record is not None and record.cluster_id == cluster_id)
+    found = next(ours, None)
+    return found and replace(found, restart=())

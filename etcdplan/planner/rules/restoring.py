@@ -32,7 +32,7 @@ from etcdplan.steps.seal_host import SealHost
 
 def hosts_answer(view: View) -> Refusal | None:
     """Hosts that do not answer."""
-    known = dict.fromkeys((*view.target.hosts(), *sorted(view.former_hosts)))
+    known = dict.fromkeys((*view.target.hosts(), *sorted(view.former_hosts | view.former_server_hosts)))
     silent = [host for host in known if view.state.host(host).unreachable]
     members = [host for host in silent if host in view.target.member_hosts]
     silent = members or [host for host in silent if host not in view.restoring.gone]
@@ -42,7 +42,7 @@ def hosts_answer(view: View) -> Refusal | None:
     return Refusal(
         "host-unreachable",
         f"host/{silent[0]}",
-        "A restore must reach every host of the spec, and those of former members, and not all answer "
+        "A restore must reach every host of the spec, and those of former members and API servers, and not all answer "
         f"({reasons}): an API server that runs on would write what it remembers of the old cluster into the restored "
         "one.",
         "Bring the host back, or put another one in its place in the spec."

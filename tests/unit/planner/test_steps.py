@@ -5,12 +5,22 @@ from dataclasses import replace
 import pytest
 
 from etcdplan.diff.view import View
-from etcdplan.model.effects import Hold, MoveLeader, Remove, SetDataAside, Start, Stop, WriteSettings
-from etcdplan.model.facts import known
+from etcdplan.model.effects import (
+    Hold,
+    MoveLeader,
+    Remove,
+    SetDataAside,
+    Start,
+    Stop,
+    WriteRecord,
+    WriteSettings,
+)
+from etcdplan.model.facts import ABSENT, known
 from etcdplan.model.state import Host, Leaf, State
 from etcdplan.planner.unroll import unroll
 from etcdplan.steps.membership import RemoveMember
 from etcdplan.steps.retire_etcd import RetireEtcd
+from etcdplan.steps.seal_host import SealHost
 from tests.support.scenarios import make_spec, target_of
 
 SPEC = make_spec(3)
@@ -83,3 +93,26 @@ def test_a_bad_certificate_is_issued_again(spoil: object, says: str, running: St
     step = next(View(TARGET, bad).certificates(TARGET.members[URLS[0]]))
     assert says in (step.wrong(bad) or "")
     assert [planned.step.id for planned in unroll(TARGET, bad).steps] == [step.id]
+
+
+def test_a_new_host_is_told_what_the_others_remember_of_restores(running: State) -> None:
+    for url in URLS[:2]:
+        host = running.host(TARGET.members[url].host)
+        record = host.record.get()
+        assert record is not None
+        told = replace(
+            record, former=(7,), began=5, gone=("10.9.9.9",), servers=("10.0.0.11",), restart=("k",)
+        )
+        running = running.with_host(replace(host, record=known(told)))
+    new = running.host(TARGET.members[URLS[2]].host)
+    running = running.with_host(replace(new, record=ABSENT))
+    [effect] = SealHost(TARGET.cluster, new.address).effects(running)
+    assert isinstance(effect, WriteRecord)
+    found = effect.record
+    assert (found.former, found.began, found.gone, found.servers) == (
+        (7,),
+        5,
+        ("10.9.9.9",),
+        ("10.0.0.11",),
+    )
+    assert (found.restart, found.restore) == ((), None)
