@@ -20,6 +20,9 @@ Settings = Mapping[str, str]
 PROGRAM = "program"
 """The one setting that is no flag: the file that is executed. Only where the spec says where it comes from."""
 
+PLACES = ("data-dir", "wal-dir")
+"""The settings that say where an etcd's data are."""
+
 ETCD = "etcd"
 """The unit name of a host's etcd; API servers have `apiserver/NAME`."""
 

@@ -28,7 +28,7 @@ from etcdplan.model.restore_effects import (
     VerifyRestored,
     restored_data,
 )
-from etcdplan.model.state import ETCD, Data, Host, State, host_of
+from etcdplan.model.state import ETCD, PLACES, Data, Host, State, host_of
 
 
 def violations(target: Target, effect: Effect, before: State) -> Iterator[str]:
@@ -53,6 +53,8 @@ def violations(target: Target, effect: Effect, before: State) -> Iterator[str]:
             yield from rules.members_down()
             if before.host(host).data.value == rules.restored(host):
                 yield f"it sets the restored data on {host} aside"
+        case StageData(host) | AdoptStaged(host) if not rules.starts_there(host):
+            yield f"etcd on {host} would be started on other directories than the restored data are in"
         case AdoptStaged(host):
             yield from rules.members_down()
             if before.host(host).staged.value != rules.restored(host):
@@ -87,6 +89,12 @@ class _Rules:
         wanted = self._target.member_hosts.get(host)
         listed = wanted is not None and wanted.peer_url in dict(self._restore.members)
         return restored_data(self._restore, wanted.peer_url) if wanted and listed else None
+
+    def starts_there(self, host: str) -> bool:
+        """Whether the unit has its data where the spec wants them: restored ones go where the unit has them."""
+        there = self._before.host(host).etcd.settings.value or {}
+        wanted = self._target.member_hosts[host].settings
+        return all(there.get(flag) == wanted.get(flag) for flag in PLACES)
 
     def _members(self) -> Iterator[Host]:
         return (self._before.host(address) for address in self._target.member_hosts)

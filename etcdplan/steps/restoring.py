@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from etcdplan.model.effects import Effect, ForgetRecord, Hold, SetDataAside, WriteRecord
+from etcdplan.model.effects import Effect, ForgetRecord, Hold, SetDataAside, WriteRecord, WriteSettings
 from etcdplan.model.restore import Restore
 from etcdplan.model.restore_effects import (
     AdoptStaged,
@@ -14,7 +14,7 @@ from etcdplan.model.restore_effects import (
     VerifyRestored,
     restored_data,
 )
-from etcdplan.model.state import ETCD, Data, Record, State, api_server_unit
+from etcdplan.model.state import ETCD, PLACES, Data, Record, Settings, State, api_server_unit
 from etcdplan.steps.base import Step
 
 
@@ -65,7 +65,10 @@ class BeginRestore(Step):
 
 @dataclass(frozen=True, slots=True)
 class StageRestored(Step):
-    """A member's data lie restored on its host, beside what is there."""
+    """A member's data lie restored on its host, beside what is there.
+
+    They go where the unit there has its data. So where there is no unit or no data yet, it gets its `settings` first.
+    """
 
     kind = "stage-data"
     deadline = 3600
@@ -74,6 +77,7 @@ class StageRestored(Step):
     host: str
     peer_url: str
     restore: Restore
+    settings: Settings
 
     @property
     def subject(self) -> str:
@@ -91,8 +95,15 @@ class StageRestored(Step):
 
     def effects(self, state: State) -> tuple[Effect, ...]:
         """Stage them unless they are there."""
-        staged = state.host(self.host).staged.get() == restored_data(self.restore, self.peer_url)
-        return () if staged else (StageData(self.host, self.restore, self.peer_url),)
+        host = state.host(self.host)
+        unit = host.etcd.settings.get()
+        there, free = unit or {}, unit is None or host.data.get() is None
+        left: list[Effect] = []
+        if free and any(there.get(flag) != self.settings.get(flag) for flag in PLACES):
+            left.append(WriteSettings(self.host, ETCD, self.settings))
+        elif host.staged.get() == restored_data(self.restore, self.peer_url):
+            return ()
+        return (*left, StageData(self.host, self.restore, self.peer_url))
 
     def summary(self) -> str:
         """Name snapshot and host."""

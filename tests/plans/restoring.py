@@ -115,3 +115,12 @@ def refused_api_server_of_no_unit_in_a_restore() -> Case:
     state = _restoring(running(THREE), effects=6 + 3 + 3)
     loopback = {"etcd-servers": "https://127.0.0.1:2379"}
     return THREE, state.with_host(replace(state.host("10.0.0.2"), strays={"static-pod": loopback}))
+
+
+@case
+def refused_data_moves_in_a_restore() -> Case:
+    """A restore has begun, and a member's etcd has its data in another directory than the spec wants."""
+    state = _restoring(running(THREE), effects=1)
+    host = state.host("10.0.0.2")
+    settings = {**(host.etcd.settings.get() or {}), "data-dir": "/srv/etcd"}
+    return THREE, state.with_host(replace(host, etcd=replace(host.etcd, settings=known(settings))))

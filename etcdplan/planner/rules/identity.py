@@ -3,7 +3,7 @@
 from etcdplan.diff.target import MemberTarget
 from etcdplan.diff.view import View
 from etcdplan.model.identity import bootstrap_ids
-from etcdplan.model.state import Member, Record, host_of
+from etcdplan.model.state import PLACES, Member, Record, host_of
 from etcdplan.planner.refusal import Refusal
 
 
@@ -153,22 +153,18 @@ def _members_unsupported(view: View) -> Refusal | None:
                 "Upgrades and downgrades are not supported yet; write the running version into the spec.",
             )
         if member is not None and member.started:
-            refusal = _data_moves(view, wanted) or _clients_move(view, wanted, member)
+            there = view.state.host(wanted.host).data.get() is not None
+            refusal = (data_moves(view, wanted) if there else None) or _clients_move(view, wanted, member)
             if refusal is not None:
                 return refusal
     return None
 
 
-def _data_moves(view: View, wanted: MemberTarget) -> Refusal | None:
+def data_moves(view: View, wanted: MemberTarget) -> Refusal | None:
     """A member started on another, empty directory would take up its old identity without its data, and panic."""
-    host = view.state.host(wanted.host)
-    settings = host.etcd.settings.get()
-    for flag in ("data-dir", "wal-dir"):
-        if (
-            settings is not None
-            and settings.get(flag) != wanted.settings.get(flag)
-            and host.data.get() is not None
-        ):
+    settings = view.state.host(wanted.host).etcd.settings.get()
+    for flag in PLACES:
+        if settings is not None and settings.get(flag) != wanted.settings.get(flag):
             there, then = (
                 f"at {s[flag]}" if flag in s else "within its data-dir" for s in (settings, wanted.settings)
             )

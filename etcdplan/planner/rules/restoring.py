@@ -4,6 +4,7 @@ Source: the document's chapter on restoring; etcd's page on disaster recovery.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from etcdplan.diff.target import MemberTarget
 from etcdplan.diff.unlisted import unlisted
@@ -14,7 +15,7 @@ from etcdplan.model.state import ETCD, Data, host_of
 from etcdplan.planner.refusal import Refusal
 from etcdplan.planner.rules import corruption
 from etcdplan.planner.rules.api_servers import not_listed
-from etcdplan.planner.rules.identity import foreign_data, other_cluster
+from etcdplan.planner.rules.identity import data_moves, foreign_data, other_cluster
 from etcdplan.steps.base import Step
 from etcdplan.steps.restoring import (
     AbandonRestore,
@@ -89,6 +90,21 @@ def nothing_foreign(view: View) -> Refusal | None:
         data = view.state.host(wanted.host).data.get()
         if data is not None and data.foreign and not data.damaged:
             return foreign_data(wanted, data.foreign)
+    return _would_move(view)
+
+
+def _would_move(view: View) -> Refusal | None:
+    """Refuse data that would have to move: the restored ones go where they are, and etcd would be started elsewhere."""
+    for wanted in _to_swap(view):
+        host = view.state.host(wanted.host)
+        used = host.data.get() is not None or host.etcd.process.get() is not None
+        refusal = data_moves(view, wanted) if used else None
+        if refusal is not None:
+            remedy = (
+                "Write the directories that it has into the spec. Or, if nobody needs what is there (a package may "
+                "have started that etcd by itself), stop it and move its data away."
+            )
+            return replace(refusal, remedy=remedy)
     return None
 
 
@@ -109,7 +125,8 @@ def _knows_the_end(view: View, address: str) -> bool:
 def stage(view: View) -> Step | None:
     """Restore the snapshot beside what is there."""
     for wanted in _to_swap(view):
-        step = StageRestored(wanted.name, wanted.host, wanted.peer_url, view.restoring)
+        settings = _etcd(view, wanted, shut=True).settings
+        step = StageRestored(wanted.name, wanted.host, wanted.peer_url, view.restoring, settings)
         if step.effects(view.state):
             return step
     return None
