@@ -4,6 +4,7 @@ A member's identity is written in its write-ahead log. Source: etcd `server/stor
 """
 
 import contextlib
+import errno
 import re
 import shutil
 from collections.abc import Callable, Iterable
@@ -139,13 +140,18 @@ def discard(data_dir: Path, wal_dir: Path | None) -> None:
 def adopt(data_dir: Path, wal_dir: Path | None) -> None:
     """Rename staged data to where etcd reads them; may be repeated after it was cut off. Raises `OSError`.
 
-    A separate log comes last, because the identity is in it: until then the data counts as absent, and as staged.
+    A separate log comes last, because the identity is in it: until then the data counts as absent, and as staged. What
+    counts as no data is not in the way: a member without a log is set aside, but only while the restored one waits.
     """
     waits = data_dir / STAGED
     if (waits / "member").exists():
+        if (data := read_data(data_dir, wal_dir)) is not None:
+            raise FileExistsError(errno.EEXIST, f"there are data in the way ({data.foreign or 'of etcd'})")
+        set_aside(data_dir, None)
         (waits / "member").rename(data_dir / "member")
         sync_directory(data_dir)
     if wal_dir is not None:
+        (wal_dir / ".touch").unlink(missing_ok=True)
         _staged_log(wal_dir).rename(wal_dir)
         sync_directory(wal_dir.parent)
     waits.rmdir()

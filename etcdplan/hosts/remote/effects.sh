@@ -113,6 +113,33 @@ forget_failure() {
     fi
 }
 
+unused() {
+    number=1
+    while [ -e "$1-$number" ] || [ -L "$1-$number" ]; do
+        number=$((number + 1))
+    done
+    printf '%s' "$1-$number"
+}
+
+# set_aside DATA LOG: renames, as the data directory may be a mount point within it. The log goes last: until then
+# the data counts as there.
+set_aside() {
+    time=$(date -u +%Y%m%dT%H%M%SZ)
+    if [ -e "$1/member" ] || [ -L "$1/member" ]; then
+        if [ -e "$1/member/snap/db" ] && ! flock -n "$1/member/snap/db" true; then
+            echo "another etcd runs on $1" >&2
+            return 1
+        fi
+        aside=$(unused "$1/set-aside-$time")
+        mkdir "$aside" && chown --reference="$1" "$aside" && mv -T "$1/member" "$aside/member" &&
+            sync "$aside" "$1" || return
+    fi
+    if [ -n "$2" ] && [ -e "$2" ]; then
+        # A mount point cannot be renamed, and etcd could not make its log there either.
+        mv -T "$2" "$(unused "$2.set-aside-$time")" && sync "${2%/*}"
+    fi
+}
+
 # user NAME: make the system user that etcd runs as, unless it is there.
 user() {
     if id -u "$1" >/dev/null 2>&1; then

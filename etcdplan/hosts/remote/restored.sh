@@ -82,15 +82,23 @@ remains() {
     rm -rf "$waits"/.new.* ${log:+"$staged_log".new.*}
 }
 
+# adopt: what counts as no data is not in the way. A member without a log is set aside, but only while the restored one
+# still waits: what is in its place after that is the restored one, with its log still to come.
 adopt() {
     if [ -e "$waits/member" ]; then
-        if [ -e "$data/member" ] || [ -L "$data/member" ]; then
-            echo "there is something in the way: $data/member" >&2
-            return 1
-        fi
-        mv -T "$waits/member" "$data/member" && sync "$data" || return
+        for segment in "${log:-$data/member/wal}"/*.wal; do
+            if [ -e "$segment" ] || [ -L "$segment" ]; then
+                echo "there is something in the way: $segment" >&2
+                return 1
+            fi
+        done
+        set_aside "$data" '' && mv -T "$waits/member" "$data/member" && sync "$data" || return
     fi
     if [ -n "$log" ]; then
+        if [ -d "$log" ] && ! [ -L "$log" ]; then
+            rm -f "$log/.touch"
+            rmdir "$log" 2>/dev/null
+        fi
         if [ -e "$log" ] || [ -L "$log" ]; then
             echo "there is something in the way: $log" >&2
             return 1

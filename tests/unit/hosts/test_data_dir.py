@@ -1,10 +1,11 @@
 """Whose data is in a directory. What real etcds write is checked in tests/integration."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
-from etcdplan.hosts.data_dir import read_data, set_aside
+from etcdplan.hosts.data_dir import adopt, read_data, read_staged, set_aside, stage
 from etcdplan.model.state import Data
 
 
@@ -180,3 +181,52 @@ def test_half_set_aside_counts_as_data(
 def test_nothing_to_set_aside(data_dir: Path) -> None:
     set_aside(data_dir, None)
     assert not data_dir.exists()
+
+
+@pytest.fixture(params=["", "wal"])
+def waiting(data_dir: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path | None:
+    """Restored data that wait for their place; return where their log goes, if that is elsewhere."""
+    wal = tmp_path / request.param if request.param else None
+    write(tmp_path / "made/member/snap/db", b"restored")
+    write(tmp_path / "made/member/wal/0.wal", segment(1, 2))
+    data_dir.mkdir(exist_ok=True)
+    stage(data_dir, wal, tmp_path / "made")
+    return wal
+
+
+def test_what_counts_as_no_data_makes_room(data_dir: Path, waiting: Path | None) -> None:
+    write(data_dir / "member/snap/db", b"left")
+    if waiting is not None:
+        write(waiting / ".touch", b"")
+    adopt(data_dir, waiting)
+    assert read_data(data_dir, waiting) == Data(1, 2)
+    assert (data_dir / "member/snap/db").read_bytes() == b"restored"
+    assert [path.read_bytes() for path in data_dir.glob("set-aside-*/member/snap/db")] == [b"left"]
+
+
+def test_data_make_no_room(data_dir: Path, waiting: Path | None) -> None:
+    write((waiting or data_dir / "member/wal") / "0.wal", segment(3, 4))
+    with pytest.raises(FileExistsError, match="in the way"):
+        adopt(data_dir, waiting)
+    assert read_data(data_dir, waiting) == Data(3, 4)
+    assert read_staged(data_dir, waiting) == Data(1, 2)
+
+
+def test_half_adopted_is_not_set_aside(
+    data_dir: Path, tmp_path: Path, waiting: Path | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def power_cut(path: Path, target: Path) -> Path:
+        if path.name.startswith("wal.staged"):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(Path, "rename", power_cut)
+        adopt(data_dir, waiting)
+    if waiting is not None:
+        assert (read_data(data_dir, waiting), read_staged(data_dir, waiting)) == (None, Data(1, 2))
+        adopt(data_dir, waiting)
+    assert read_data(data_dir, waiting) == Data(1, 2)
+    assert [path.name for path in data_dir.iterdir()] == ["member"]

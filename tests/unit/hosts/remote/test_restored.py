@@ -89,6 +89,39 @@ def test_it_does_not_come_in_the_place_of_data(bench: Bench, log: str, member: S
     }
 
 
+@pytest.mark.parametrize("debris", ["member/snap/db", "member/wal/.touch", "member/wal/0.tmp"])
+def test_what_counts_as_no_data_is_not_in_the_way(
+    bench: Bench, log: str, member: StagedFiles, debris: str
+) -> None:
+    data = bench.root / "var/lib/etcd"
+    bench.file(f"var/lib/etcd/{debris}", "left")
+    if log:
+        bench.file(f"{log}/.touch", "")
+    effects = bench.host.effects
+    effects.stage_data(Claim(TOKEN, "1"), member)
+    assert facts(bench) == (None, Data(0xC, 0xA))
+    effects.adopt_staged(Claim(TOKEN, "2"))
+    assert facts(bench) == (Data(0xC, 0xA), None)
+    assert below(data / "member/snap") == below(member.root / "member/snap")
+    [aside] = data.glob("set-aside-*")
+    assert (aside / debris).read_text() == "left"
+
+
+def test_a_half_adopted_one_is_not_set_aside(bench: Bench, log: str, member: StagedFiles) -> None:
+    effects, data = bench.host.effects, bench.root / "var/lib/etcd"
+    effects.stage_data(Claim(TOKEN, "1"), member)
+    bench.shell.shim("mv", '#!/bin/sh\ncase $2 in *wal.staged*) exit 1 ;; esac\nexec /usr/bin/mv "$@"\n')
+    if log:
+        with pytest.raises(HostRefused):
+            effects.adopt_staged(Claim(TOKEN, "2"))
+        assert facts(bench) == (None, Data(0xC, 0xA))
+        bench.file(f"{log}/.touch", "")  # As an etcd leaves it that was started in between.
+    bench.shell.shim("mv", '#!/bin/sh\nexec /usr/bin/mv "$@"\n')
+    effects.adopt_staged(Claim(TOKEN, "3"))
+    assert facts(bench) == (Data(0xC, 0xA), None)
+    assert sorted(path.name for path in data.iterdir()) == ["member"]
+
+
 class _Cut:
     """A stream that loses its end."""
 
