@@ -78,24 +78,6 @@ has_come() {
         { [ "$last_pid" != 0 ] && [ "$last_status" != 0 ]; }; }
 }
 
-# directories DATA LOG USER: what etcd needs and cannot make itself; a file system that was just mounted is root's.
-directories() {
-    if ! [ -d "$root$1" ]; then
-        try directory "${root}${1%/*}"
-        try mkdir "$root$1"
-    fi
-    if ! [ -e "$root$1/member" ]; then
-        try chown "$3:" "$root$1"
-        try chmod 700 "$root$1"
-    fi
-    # etcd makes the log's directory itself, by a rename in the one above it.
-    above=${2%/*}
-    if [ -n "$2" ] && ! [ -d "$root$above" ]; then
-        try directory "$root$above"
-        try chown "$3:" "$root$above"
-    fi
-}
-
 # hold UNIT GRACE
 hold() {
     drop_in=$root/etc/systemd/system/$1.d/00-etcdplan-held.conf

@@ -2,8 +2,8 @@
 
 effects=$state/effects
 
-# claimed ID TOKEN NOTE: under the guard, once, and only for the host's newest token.
-claimed() {
+# current TOKEN: under the guard, and only the host's newest one.
+current() {
     guard 30
     if [ -e "$state/lock.json" ]; then
         # The one line that etcdplan writes; anything else has no token.
@@ -12,9 +12,14 @@ claimed() {
     else
         token=
     fi
-    if [ -z "$token" ] || [ "$token" != "$2" ]; then
+    if [ -z "$token" ] || [ "$token" != "$1" ]; then
         answer fenced "$(encoded "$token")"
     fi
+}
+
+# claimed ID TOKEN NOTE: under the guard, once.
+claimed() {
+    current "$2"
     try mkdir -p "$effects"
     if ! (set -C && : >"$effects/$1") 2>/dev/null; then
         if [ -e "$effects/$1" ]; then
@@ -110,6 +115,24 @@ forget_failure() {
     status "$1"
     if [ "$active" = failed ]; then
         try ctl reset-failed "$1"
+    fi
+}
+
+# directories DATA LOG USER: what etcd needs and cannot make itself; a file system that was just mounted is root's.
+directories() {
+    if ! [ -d "$root$1" ]; then
+        try directory "${root}${1%/*}"
+        try mkdir "$root$1"
+    fi
+    if ! [ -e "$root$1/member" ]; then
+        try chown "$3:" "$root$1"
+        try chmod 700 "$root$1"
+    fi
+    # etcd makes the log's directory itself, by a rename in the one above it.
+    above=${2%/*}
+    if [ -n "$2" ] && ! [ -d "$root$above" ]; then
+        try directory "$root$above"
+        try chown "$3:" "$root$above"
     fi
 }
 

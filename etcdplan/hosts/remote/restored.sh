@@ -29,70 +29,71 @@ room() {
     fi
 }
 
-# owned DIRECTORY: made for etcd, unless it is there with data of its own.
-owned() {
-    if ! [ -d "$1" ]; then
-        try directory "${1%/*}"
-        try mkdir "$1"
-    fi
-    if ! [ -e "$1/member" ]; then
-        try chown "$owner:" "$1"
-        try chmod 700 "$1"
-    fi
+# inside DIRECTORY: go there, if it is root's own and no link. Etcd's user may own the one above it and lay something else
+# in its place at any time: so what is in it is named from within.
+inside() {
+    above=$(cd -P "${1%/*}" && pwd -P) && cd -P "$1" && [ "$(pwd -P)" = "$above/${1##*/}" ] && [ -O . ]
 }
 
-# received [FILE SENT SIZE SHA256]...: in the new directories, as etcd's own.
+waiting() {
+    inside "$waits" 2>/dev/null || refuse "${waits#"$root"} is not a directory of root's: look at it, and remove it"
+}
+
+# one FILE SENT SIZE SHA256: from stdin.
+one() {
+    timeout "$patience" head -c "$2" >"$1" || return
+    found=$(digest "$1")
+    if [ "$found" != "$4" ]; then
+        echo "$1 came with another checksum, $found: the request was cut, or changed on its way"
+        return 1
+    fi
+    if [ "$3" -gt "$2" ]; then
+        fallocate -l "$3" "$1" 2>/dev/null || truncate -s "$3" "$1" || return
+    fi
+    sync "$1"
+}
+
+# received [FILE SENT SIZE SHA256]...: in the new directories, which become etcd's own when all is there.
 received() {
     exec 2>&1
     mkdir -p "$new/member/snap" "$new_log" || return
     while [ $# -gt 0 ]; do
         case $1 in
-        wal/*) file=$new_log/${1#wal/} ;;
-        *) file=$new/member/$1 ;;
+        wal/*) (inside "$new_log" && one "${1#wal/}" "$2" "$3" "$4") || return ;;
+        *) (cd "$new/member" && one "$1" "$2" "$3" "$4") || return ;;
         esac
-        timeout "$patience" head -c "$2" >"$file" || return
-        found=$(digest "$file")
-        if [ "$found" != "$4" ]; then
-            echo "$1 came with another checksum, $found: the request was cut, or changed on its way"
-            return 1
-        fi
-        if [ "$3" -gt "$2" ]; then
-            fallocate -l "$3" "$file" 2>/dev/null || truncate -s "$3" "$file" || return
-        fi
-        sync "$file" || return
         shift 4
     done
-    chown -R "$owner:" "$new" "$new_log" && chmod 700 "$new/member" "$new/member/snap" "$new_log" || return
-    chmod 600 "$new/member/snap"/* "$new_log"/* && sync "$new/member/snap" "$new/member" "$new_log"
+    chmod 700 "$new/member" "$new/member/snap" && chmod 600 "$new/member/snap"/* &&
+        sync "$new/member/snap" "$new/member" &&
+        (inside "$new_log" && chmod 700 . && chmod 600 ./* && sync . && chown -R "$owner:" .) &&
+        chown -R "$owner:" "$new"
 }
 
 # put_there: the log last, because the identity is in it: until then nothing counts as staged.
 put_there() {
-    rm -rf "$staged_log" "$waits/member" || return
+    rm -rf "$staged_log" member && mv -T "$new/member" member && sync . || return
     if [ -n "$log" ]; then
-        mv -T "$new/member" "$waits/member" && sync "$waits" &&
-            mv -T "$new_log" "$staged_log" && sync "${staged_log%/*}"
-    else
-        mv -T "$new/member" "$waits/member" && sync "$waits"
+        mv -T "$new_log" "$staged_log" && sync "${staged_log%/*}"
     fi
 }
 
 # remains: of transfers that were cut off by a power cut; whoever has the guard is the only one who may send.
 remains() {
-    rm -rf "$waits"/.new.* ${log:+"$staged_log".new.*}
+    rm -rf ./.new.* ${log:+"$staged_log".new.*}
 }
 
 # adopt: what counts as no data is not in the way. A member without a log is set aside, but only while the restored one
 # still waits: what is in its place after that is the restored one, with its log still to come.
 adopt() {
-    if [ -e "$waits/member" ]; then
+    if [ -e member ]; then
         for segment in "${log:-$data/member/wal}"/*.wal; do
             if [ -e "$segment" ] || [ -L "$segment" ]; then
                 echo "there is something in the way: $segment" >&2
                 return 1
             fi
         done
-        set_aside "$data" '' && mv -T "$waits/member" "$data/member" && sync "$data" || return
+        set_aside "$data" '' && mv -T member "$data/member" && sync "$data" || return
     fi
     if [ -n "$log" ]; then
         if [ -d "$log" ] && ! [ -L "$log" ]; then
@@ -134,15 +135,20 @@ stage-data)
         *) is=file ;;
         esac
     done
-    owned "$data"
+    directories "${data#"$root"}" "${log#"$root"}" "$owner"
+    if ! [ -d "$waits" ]; then
+        try mkdir "$waits"
+    fi
+    waiting
+    # What remains of others takes room. The guard is not kept: nobody waits for a slow line.
+    current "$token"
+    try remains
+    flock -u 9
     room "$data" "$needed"
     if [ -n "$log" ]; then
-        owned "${log%/*}"
         room "${log%/*}" "$needed_log"
     fi
-    try mkdir -p "$waits"
-    try chown "$owner:" "$waits"
-    found=$(mktemp -d "$waits/.new.XXXXXXXX" 2>&1) || refuse "$found"
+    found=$(mktemp -d .new.XXXXXXXX 2>&1) || refuse "$found"
     new=$found new_log=$found/member/wal
     if [ -n "$log" ]; then
         found=$(mktemp -d "$staged_log.new.XXXXXXXX" 2>&1) || refuse "$found"
@@ -156,13 +162,13 @@ stage-data)
 adopt-staged)
     claimed "$id" "$token" "$text"
     is_gone "$unit" || refuse "$unit still runs"
+    waiting
     try adopt
     ;;
 discard-staged)
     claimed "$id" "$token" "$text"
-    try rm -rf "$staged_log"
+    try rm -rf "$staged_log" ${log:+"$staged_log".new.*}
     try rm -rf "$waits"
-    try remains
     ;;
 *) refuse "there is no effect $verb" ;;
 esac

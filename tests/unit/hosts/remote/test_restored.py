@@ -1,5 +1,7 @@
 """Restored data on a systemd host: staged as a whole or not at all, seen, put in place, and taken back."""
 
+import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -180,3 +182,87 @@ def test_what_a_power_cut_left_behind_goes(bench: Bench, log: str, member: Stage
     assert facts(bench) == (None, None)
     bench.host.effects.stage_data(Claim(TOKEN, "1"), member)
     assert [path.name for path in waits.iterdir()] == ["member"]
+
+
+def _is_as_it_was(place: Path, owner: int) -> bool:
+    found = place.stat()
+    names = sorted(path.name for path in place.iterdir())
+    return (found.st_mode & 0o777, found.st_uid, names) == (0o755, owner, ["member"])
+
+
+def test_a_link_is_not_followed(bench: Bench, log: str, member: StagedFiles) -> None:
+    """Etcd's user may write to its data directory, and would be given whatever a link leads to."""
+    effects, victim = bench.host.effects, bench.root / "etc/victim"
+    (victim / "member").mkdir(parents=True)
+    victim.chmod(0o755)
+    owner = victim.stat().st_uid
+    data = bench.root / "var/lib/etcd"
+    data.mkdir(parents=True)
+    waits = data / "staged-by-etcdplan"
+    waits.symlink_to(victim)
+    for number, act in enumerate((lambda c: effects.stage_data(c, member), effects.adopt_staged)):
+        with pytest.raises(HostRefused, match="is not a directory of root's"):
+            act(Claim(TOKEN, f"link-{number}"))
+        assert _is_as_it_was(victim, owner)
+    effects.discard_staged(Claim(TOKEN, "discard"))
+    assert _is_as_it_was(victim, owner)
+    assert not waits.is_symlink()
+    effects.stage_data(Claim(TOKEN, "stage"), member)
+    assert facts(bench) == (None, Data(0xC, 0xA))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_directory_of_somebody_else_is_not_used(bench: Bench, log: str, member: StagedFiles) -> None:
+    waits = bench.root / "var/lib/etcd/staged-by-etcdplan"
+    waits.mkdir(parents=True)
+    os.chown(waits, 65534, 65534)
+    with pytest.raises(HostRefused, match="is not a directory of root's"):
+        bench.host.effects.stage_data(Claim(TOKEN, "1"), member)
+    assert list(waits.iterdir()) == []
+
+
+def test_it_cannot_be_swapped_while_it_comes(bench: Bench, log: str, member: StagedFiles) -> None:
+    """A link that is laid during the transfer leads nobody away, and what came lies where nobody looks."""
+    data, victim = bench.root / "var/lib/etcd", bench.root / "etc/victim"
+    (victim / "member").mkdir(parents=True)
+    victim.chmod(0o755)
+    owner = victim.stat().st_uid
+    place = f"{bench.root}{log}.staged-by-etcdplan.new.*" if log else f"{data}/staged-by-etcdplan"
+    bench.shell.shim(
+        "head",
+        f"""#!/bin/sh
+/usr/bin/head "$@"
+for place in {place}; do
+    if ! [ -L "$place" ] && [ "${{place%.away}}" = "$place" ]; then
+        mv "$place" "$place.away" && ln -s {victim} "$place"
+    fi
+done
+""",
+    )
+    with contextlib.suppress(HostRefused):
+        bench.host.effects.stage_data(Claim(TOKEN, "1"), member)
+    assert _is_as_it_was(victim, owner)
+
+
+def test_the_directory_above_a_log_stays_as_it_is(bench: Bench, member: StagedFiles) -> None:
+    settings = {**SETTINGS, "wal-dir": "/srv/wal"}
+    bench.host.effects.write_settings(Claim(TOKEN, "settings"), "etcd", settings)
+    above = bench.root / "srv"
+    above.mkdir()
+    above.chmod(0o755)
+    bench.host.effects.stage_data(Claim(TOKEN, "1"), member)
+    assert above.stat().st_mode & 0o777 == 0o755
+    assert facts(bench)[1] == Data(0xC, 0xA)
+
+
+def test_what_a_cut_transfer_left_takes_no_room(bench: Bench, log: str, member: StagedFiles) -> None:
+    left = bench.root / "var/lib/etcd/staged-by-etcdplan/.new.12345678"
+    left.mkdir(parents=True)
+    bench.shell.shim(
+        "stat",
+        f"#!/bin/sh\ncase $3:$(ls -d {left} 2>&1) in\n"
+        "'%a %S':*'cannot access'*) echo 3000000 4096 ;;\n'%a %S':*) echo 30 4096 ;;\n"
+        '*) exec /usr/bin/stat "$@" ;;\nesac\n',
+    )
+    bench.host.effects.stage_data(Claim(TOKEN, "1"), member)
+    assert facts(bench)[1] == Data(0xC, 0xA)
