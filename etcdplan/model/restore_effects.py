@@ -5,13 +5,24 @@ from dataclasses import dataclass, replace
 from etcdplan.model.effects import HostEffect, ImpossibleEffect
 from etcdplan.model.facts import ABSENT, known
 from etcdplan.model.restore import Restore
-from etcdplan.model.state import Data, Host, Record, State
+from etcdplan.model.state import Data, Host, Record, State, host_of
 
 
 def restored_data(restore: Restore, peer_url: str) -> Data:
     """Return the identity that the restored data of the member with this peer URL has."""
     cluster, ids = restore.ids
     return Data(cluster, ids[peer_url])
+
+
+def stopped_for(restore: Restore, host: Host, data: Data | None) -> bool:
+    """Whether a host's etcd was stopped for a restore, the data there being these.
+
+    A restore stops former members, too; one that was taken out of service before has no data any more.
+    """
+    if data is not None and data.cluster_id == restore.ids[0]:
+        return True
+    member = any(host_of(url) == host.address for url, _ in restore.members)
+    return host.etcd.held and (member or (data is not None and data.cluster_id == restore.replaces))
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,9 @@ from etcdplan.model.restore_effects import (
     StageData,
     VerifyRestored,
     restored_data,
+    stopped_for,
 )
-from etcdplan.model.state import ETCD, PLACES, Data, Host, State, host_of
+from etcdplan.model.state import ETCD, PLACES, Data, Host, State
 
 
 def violations(target: Target, effect: Effect, before: State) -> Iterator[str]:
@@ -108,9 +109,8 @@ class _Rules:
                 record = host.record.value
                 if record is not None and record.restore is not None and not record.restore.abandoned:
                     yield f"{address} does not know that the restore is taken back"
-        for address in (host_of(url) for url, _ in self._restore.members):
-            host = self._before.host(address)
-            if host.etcd.held or (host.data.value and host.data.value.cluster_id == self._restore.ids[0]):
+        for address, host in self._before.hosts.items():
+            if stopped_for(self._restore, host, host.data.value):
                 yield f"etcd on {address} was stopped for the restore already"
 
     def known_everywhere(self) -> Iterator[str]:

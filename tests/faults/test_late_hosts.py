@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from etcdplan.diff.view import View
+from etcdplan.errors import StoppedError
 from etcdplan.model.restore import Restore
 from etcdplan.spec.models import Spec
 from tests.support.fake_runs import Runner
@@ -77,3 +78,31 @@ def test_old_members_that_serve_elsewhere_are_stopped_before_the_new_ones_start(
     assert set(world.serving()) == new
     assert {host for host in world.machines if world.machines[host].etcd.process} == new
     assert not Runner(world, spec).plan().steps
+
+
+def test_a_restore_that_has_stopped_a_former_member_is_not_taken_back() -> None:
+    world, spec = _moved(4, 5, 6)
+    world.asked = _asked(world, spec)
+    old = ("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    with pytest.raises(StoppedError):
+        Runner(world, spec, stop=lambda: any(world.machines[host].etcd.held for host in old)).apply()
+    assert not any(world.machines[f"10.0.0.{host}"].etcd.held for host in (4, 5, 6))
+    world.asked, world.abandons = None, True
+    [refusal] = Runner(world, spec).plan().refusals
+    assert refusal.code == "too-late"
+    assert refusal.subject.removeprefix("host/") in old
+
+
+def test_a_restore_is_taken_back_where_a_member_was_taken_out_of_service_long_before() -> None:
+    before, spec = make_spec(3, api_servers=["10.0.0.3"]), make_spec(2, api_servers=["10.0.0.3"])
+    world = founded(spec=before)
+    Runner(world, spec).apply()
+    assert world.machines[OLD].etcd.held
+    world.asked = _asked(world, spec)
+    world.allow_outage = True
+    with pytest.raises(StoppedError):
+        Runner(world, spec, stop=lambda: any(machine.staged for machine in world.machines.values())).apply()
+    world.asked, world.abandons = None, True
+    plan = Runner(world, spec).plan()
+    assert not plan.refusals
+    assert {planned.step.kind for planned in plan.steps} == {"abandon-restore", "forget-restore"}

@@ -10,7 +10,7 @@ from etcdplan.diff.target import MemberTarget
 from etcdplan.diff.unlisted import unlisted
 from etcdplan.diff.view import View
 from etcdplan.model.endpoints import named
-from etcdplan.model.restore_effects import restored_data
+from etcdplan.model.restore_effects import restored_data, stopped_for
 from etcdplan.model.state import ETCD, Data, host_of
 from etcdplan.planner.refusal import Refusal
 from etcdplan.planner.rules import corruption
@@ -277,12 +277,13 @@ def restart_units(view: View) -> Step | None:
 def nothing_was_stopped(view: View) -> Refusal | None:
     """A restore that has gone too far."""
     restore = view.restoring
-    for address in dict.fromkeys((*view.target.hosts(), *(host_of(url) for url, _ in restore.members))):
+    members = (host_of(url) for url, _ in restore.members)
+    for address in dict.fromkeys((*view.target.hosts(), *members, *sorted(view.former_hosts))):
         host = view.state.host(address)
         if address in restore.gone and host.unreachable:
             continue
-        data = host.data.get()  # Who does not answer may have been stopped, and remembers the restore.
-        if host.etcd.held or (data is not None and data.cluster_id == restore.ids[0]):
+        # Who does not answer may have been stopped.
+        if stopped_for(restore, host, host.data.get()):
             return Refusal(
                 "too-late",
                 f"host/{address}",
