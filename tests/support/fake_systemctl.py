@@ -167,6 +167,17 @@ def main() -> int:
         return start(units[0])
     if verb == "restart":
         return stop(units[0], 15) or start(units[0])
+    if verb == "try-restart" and running(units[0]):
+        if "--no-block" in rest:
+            again = [sys.executable, __file__, sys.argv[1], verb, units[0]]
+            subprocess.Popen(
+                again, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            )
+            return 0
+        stop(units[0], 15)
+        while running(units[0]):
+            time.sleep(0.01)
+        return start(units[0])
     if verb == "stop":
         return stop(units[0], 15)
     if verb == "kill":

@@ -78,6 +78,12 @@ has_come() {
         { [ "$last_pid" != 0 ] && [ "$last_status" != 0 ]; }; }
 }
 
+# Whether the former program is gone: to end may take it long.
+was_restarted() {
+    status "$1"
+    [ "$invocation" != "$before" ] || [ "$active" = inactive ] || [ "$active" = failed ]
+}
+
 # hold UNIT GRACE
 hold() {
     drop_in=$root/etc/systemd/system/$1.d/00-etcdplan-held.conf
@@ -178,12 +184,22 @@ hold)
     try disarm "$1"
     ;;
 disarm) try disarm "$1" ;; # UNIT
-restart-running) # UNIT...
+restart-running) # SECONDS UNIT...
+    limit=$1 running=
+    shift
     for unit in "$@"; do
         status "$unit"
         if [ "$pid" != 0 ]; then
-            try ctl try-restart "$unit"
+            try ctl try-restart --no-block "$unit"
+            running="$running $unit $invocation"
         fi
+    done
+    # shellcheck disable=SC2086 # words
+    set -- $running
+    while [ $# -gt 0 ]; do
+        before=$2
+        patiently "$limit" was_restarted "$1" || refuse "$1 is not restarted after $limit s ($active)"
+        shift 2
     done
     ;;
 roll-back) # UNIT WHY

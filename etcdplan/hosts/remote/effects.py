@@ -31,8 +31,9 @@ T = TypeVar("T")
 _LOOK = 15.0
 _GRACE = 15
 """Seconds that etcd may take to end after SIGTERM."""
-_RESTART = 30
-"""Seconds that a service may take to end and to come up again."""
+_RESTART = 300
+"""Seconds that services may take to end before they come up again; systemd gives each 90 when its unit says nothing
+(systemd-system.conf(5), `DefaultTimeoutStopSec`)."""
 _LONG_GRACE = 120
 """Seconds that an API server may take at most: its clients' requests end first, in the time that its unit gives it
 (`TimeoutStopSec`; systemd kills it then)."""
@@ -147,7 +148,7 @@ class RemoteEffects:
     def restart_running(self, claim: Claim, units: tuple[str, ...]) -> None:
         """Restart those of these services that run."""
         what = f"restart {', '.join(units)} where they run"
-        self._once.do(claim, "restart-running", what, *units, work=_RESTART * len(units))
+        self._once.do(claim, "restart-running", what, str(_RESTART), *units, work=_RESTART)
 
     def freeze_data(self, claim: Claim, seconds: int) -> tuple[str, ...]:
         """Freeze the file systems of etcd's data and log, by a service that thaws them by itself."""

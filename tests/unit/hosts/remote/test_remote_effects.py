@@ -320,3 +320,26 @@ def test_the_record_comes_and_goes(bench: Bench) -> None:
     bench.host.effects.forget_record(bench.claim())
     bench.host.effects.forget_record(bench.claim())
     assert bench.host.inspect(timeout=10).record.get() is None
+
+
+def test_what_remembers_a_cluster_is_waited_for_while_it_ends(bench: Bench) -> None:
+    pids = {}
+    for unit, mode in (
+        ("kubelet.service", "unhurried"),
+        ("kube-scheduler.service", ""),
+        ("gone.service", ""),
+    ):
+        bench.file(f"etc/systemd/system/{unit}", "[Service]\nExecStart=/usr/local/bin/etcd\n")
+        bench.mode(unit, mode)
+        if unit != "gone.service":
+            subprocess.run([bench.shell.shims / "systemctl", "start", unit], check=True)
+            pids[unit] = (bench.root / f"fake/{unit}.pid").read_text()
+    units = ("kubelet.service", "kube-scheduler.service", "gone.service", "none.service")
+    bench.host.effects.restart_running(bench.claim(), units)
+    log = bench.log()
+    assert [line for line in log if "try-restart" in line and "--no-block" in line] == [
+        f"try-restart --no-block {unit}" for unit in pids
+    ]
+    for unit, pid in pids.items():
+        assert wait_until(lambda: (bench.root / f"fake/{unit}.pid").read_text() != pid, timeout=1), unit  # noqa: B023
+    assert not (bench.root / "fake/gone.service.pid").exists()
