@@ -76,8 +76,15 @@ def test_all_data_is_gone_and_comes_back(tmp_path: Path) -> None:
         for number in (1, 2, 3):
             fleet.host(number).exec("systemctl", "kill", "--signal=KILL", "etcd")
             fleet.host(number).exec("systemctl", "stop", "etcd")
-            fleet.host(number).exec("sh", "-c", "rm -rf /var/lib/etcd/member")
+            fleet.host(number).exec("sh", "-c", f"rm -rf /var/lib/etcd/member{'/wal' if number == 1 else ''}")
         assert "Refused" in fleet.run("plan", restoring.spec, expect=5).out
+        # One that is no unit of the spec holds the restore up.
+        fleet.host(2).exec("mkdir", "/usr/local/bin/other")
+        fleet.host(2).exec("cp", "/bin/sleep", "/usr/local/bin/other/kube-apiserver")
+        fleet.host(2).exec("systemd-run", "--unit=other", "/usr/local/bin/other/kube-apiserver", "infinity")
+        refused = fleet.run("restore", restoring.spec, name, "--auto-approve", *restoring.opens, expect=5)
+        assert "API server other.service on" in " ".join(refused.out.split())
+        fleet.host(2).exec("systemctl", "stop", "other")
         done = fleet.run("restore", restoring.spec, name, "--auto-approve", *restoring.opens)
         assert "cannot be told: nobody serves" in done.err
         assert wait_until(lambda: all(map(plane.ready, FORMS)), timeout=60)
@@ -91,6 +98,8 @@ def test_all_data_is_gone_and_comes_back(tmp_path: Path) -> None:
         fleet.settled(3)
         assert restoring.pid(1, "kube-scheduler") not in (scheduler, "0")
         assert not restoring.active(1, "kubelet")
+        kept = fleet.host(1).exec("sh", "-c", "ls /var/lib/etcd/set-aside-*/member")
+        assert kept.stdout.split() == ["snap"]
         data = fleet.host(1).exec("sh", "-c", "stat -c '%U %a' /var/lib/etcd/member /var/lib/etcd/member/wal")
         assert data.stdout.split("\n")[:2] == ["etcd 700", "etcd 700"]
 
