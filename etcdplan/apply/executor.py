@@ -223,6 +223,7 @@ class Executor:
             raise self.lock.fenced
         if elapsed > step.deadline:
             raise StoppedError(f"'{step.summary()}' was not done after {elapsed:.0f} s: {what}.", hint=LOOK)
+        self.journal.write()
         self.tell(StepWaiting(self.done + 1, self.total, step.summary(), what, elapsed))
         self.clock.sleep(POLL)
 
@@ -241,6 +242,7 @@ class Executor:
 
         What runs may never serve: an etcd that lost its data under a running supervisor, say, is no help to anybody.
         """
+        self.journal.write()
         try:
             return ready(self.observe, self.clock, self.target.hosts())
         except StoppedError:

@@ -2,14 +2,15 @@
 
 The executor always works through these wrappers. They pass on whatever a port has, so that a new effect cannot be
 forgotten. A boundary is named `effect:<n>:before`, `effect:<n>:after` (it happened, its result is not journalled) or
-`journal:<n>:torn` (half of a line is on one of the disks), where n counts effects, or appends, from 1 in the order in
-which they come.
+`journal:<n>:torn` (half of a line is on one of the disks), where n counts effects, or lines on disks, from 1 in the
+order in which they come.
 """
 
 import os
 import re
 import signal
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol, cast
@@ -163,12 +164,17 @@ class FailpointStore(_Port):
     _port: Appends
 
     def append(self, name: str, content: bytes) -> None:
-        """Append, or only half of it and die."""
-        self._boundaries.hit(
-            f"journal:{next(self._boundaries.appends)}:torn",
-            f"{name} {self._where}",
-            lambda: self._port.append(name, content[: len(content) // 2]),
-        )
+        """Append, or only as much as ends in the middle of a line and die."""
+        self._boundaries.check_alive()
+        begins = 0
+        for line in content.splitlines(keepends=True):
+            part = content[: begins + len(line) // 2]
+            self._boundaries.hit(
+                f"journal:{next(self._boundaries.appends)}:torn",
+                f"{name} {self._where}",
+                partial(self._port.append, name, part),
+            )
+            begins += len(line)
         self._port.append(name, content)
 
 

@@ -1,7 +1,8 @@
 """The journal of a run: JSON lines in a hash chain, on the runner and on the managed hosts.
 
 It is audit, and binds a resumed run to what was approved. What to do next comes from looking at the cluster, never
-from here. A line is on disk everywhere before the effect that it announces.
+from here. A line is on disk everywhere before the effect that it announces. What only tells that something went well is
+written together with the next announcement, or when there is time (`write`).
 """
 
 import hashlib
@@ -98,6 +99,7 @@ class Journal:
         self._each = each
         self._seq = 0
         self._previous = _FIRST
+        self._unwritten = b""
         self._failure: StoppedError | None = None
 
     @classmethod
@@ -112,7 +114,7 @@ class Journal:
     ) -> Self:
         """Open the journal of a new run.
 
-        As every method that writes, raises `StoppedError` when the line is not on the runner and on a majority of the
+        As every method that writes, raises `StoppedError` when the lines are not on the runner and on a majority of the
         mirrors; then nothing more can be written. A smaller loss is noted in the journal.
         """
         journal = cls(start.run, start.cluster, runner, mirrors, clock=clock, each=each)
@@ -125,22 +127,24 @@ class Journal:
         return tuple(self._mirrors)
 
     def step_intent(self, step: str) -> None:
-        """Say that a step begins."""
-        self._append("step-intent", {"step": step})
+        """Say that a step begins; written with its first effect, for before that nothing has begun."""
+        self._add("step-intent", {"step": step})
 
     def effect_intent(self, effect_id: str, kind: str, subject: str) -> None:
-        """Say that an effect comes next."""
+        """Say that an effect comes next, and write it."""
         self._append("effect-intent", {"effect": effect_id, "kind": kind, "subject": subject})
 
     def effect_result(
         self, effect_id: str, outcome: Literal["done", "refused", "unknown"], detail: str = ""
     ) -> None:
-        """Say what came of an effect; `detail` is for people and holds no secret."""
-        self._append("effect-result", {"effect": effect_id, "outcome": outcome, "detail": detail})
+        """Say what came of an effect, and write it unless all went well; `detail` is for people and holds no secret."""
+        self._add("effect-result", {"effect": effect_id, "outcome": outcome, "detail": detail})
+        if outcome != "done":
+            self.write()
 
     def step_done(self, step: str) -> None:
         """Say that a step was verified."""
-        self._append("step-done", {"step": step})
+        self._add("step-done", {"step": step})
 
     def run_stopped(self, reason: str) -> None:
         """Say that the run stopped and can be resumed."""
@@ -150,7 +154,26 @@ class Journal:
         """Say that nothing of the run is left to do."""
         self._append("run-ended", {"converged": converged})
 
+    def write(self) -> None:
+        """Write what has been said and not written yet."""
+        lines, self._unwritten = self._unwritten, b""
+        if not lines:
+            return
+        try:
+            self._runner.append(f"{self._cluster}/{self.run}.jsonl", lines)
+        except OSError as error:
+            raise self._fail(f"this machine: {error.strerror}") from error
+        lost = self._mirror(lines)
+        if len(self._mirrors) < self._majority:
+            raise self._fail("; ".join(f"{host}: {why}" for host, why in lost.items()))
+        for host, why in lost.items():
+            self._append("mirror-lost", {"host": host, "reason": why})
+
     def _append(self, kind: str, body: Mapping[str, object]) -> None:
+        self._add(kind, body)
+        self.write()
+
+    def _add(self, kind: str, body: Mapping[str, object]) -> None:
         if self._failure is not None:
             # A line after one that was cut would break the chain.
             raise self._failure
@@ -162,25 +185,16 @@ class Journal:
             "previous": self._previous,
         }
         digest = _hash(fields)
-        line = _encode(fields | {"hash": digest}) + b"\n"
+        self._unwritten += _encode(fields | {"hash": digest}) + b"\n"
         self._seq += 1
         self._previous = digest
-        try:
-            self._runner.append(f"{self._cluster}/{self.run}.jsonl", line)
-        except OSError as error:
-            raise self._fail(f"this machine: {error.strerror}") from error
-        lost = self._mirror(line)
-        if len(self._mirrors) < self._majority:
-            raise self._fail("; ".join(f"{host}: {why}" for host, why in lost.items()))
-        for host, why in lost.items():
-            self._append("mirror-lost", {"host": host, "reason": why})
 
-    def _mirror(self, line: bytes) -> dict[str, str]:
+    def _mirror(self, lines: bytes) -> dict[str, str]:
         """Write to all mirrors; drop those that fail for good, for their last line may be cut."""
 
         def write(host: str) -> str | None:
             try:
-                self._mirrors[host].append(f"{JOURNAL_DIR}/{self.run}.jsonl", line)
+                self._mirrors[host].append(f"{JOURNAL_DIR}/{self.run}.jsonl", lines)
             except (HostUnreachable, HostRefused, HostOutcomeUnknown) as error:
                 return error.message
             return None

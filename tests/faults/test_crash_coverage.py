@@ -5,6 +5,7 @@ each of the disks that it is written to.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -26,15 +27,16 @@ def points(story: Story) -> Iterator[int]:
     """Yield the places of the boundaries to kill at: all effects, and all lines of the journal."""
     wanted = reference(story)
     disks = list(dict.fromkeys(_disk(label) for name, label in wanted.hits if _is_torn(name)))
-    line = 0
+    lines: Counter[str] = Counter()
     for place, (name, label) in enumerate(wanted.hits):
+        disk = _disk(label)
         if _is_torn(name):
-            line += _disk(label) == disks[0]
+            lines[disk] += 1
         if (
             EVERYTHING
             or story.name in EVERY_DISK
             or not _is_torn(name)
-            or _disk(label) == disks[line % len(disks)]
+            or disk == disks[lines[disk] % len(disks)]
         ):
             yield place
 

@@ -160,8 +160,8 @@ def test_every_line_can_be_torn_on_every_disk(at: int) -> None:
     failpoint = KillAt(f"journal:{at}:torn")
     written = journal(world, runner, Boundaries(failpoint))
     with pytest.raises(Killed):
-        for step in ("a", "b", "c"):
-            written.step_intent(step)
+        for effect in ("a", "b", "c"):
+            written.effect_intent(effect, "start", "h1")
     assert (
         failpoint.hits[-1][1]
         == ("c/r.jsonl runner", "journal/r.jsonl h1", "journal/r.jsonl h2")[(at - 1) % 3]
@@ -176,13 +176,34 @@ def test_every_line_can_be_torn_on_every_disk(at: int) -> None:
     assert [len(view.records) for view in views] == [lines + (number < disk) for number in range(3)]
 
 
+@pytest.mark.parametrize("at", range(1, 10))
+def test_lines_that_are_written_together_are_torn_one_by_one(at: int) -> None:
+    """Three lines on three disks: the disk that is torn has those before the torn one, those after it have none."""
+    world, runner = World(), MemoryStore("runner")
+    written = journal(world, runner, Boundaries(KillAt(f"journal:{at}:torn")))
+    with pytest.raises(Killed):
+        for step in ("a", "b", "c"):
+            written.step_intent(step)
+        written.write()
+    contents = [
+        runner.files.get("c/r.jsonl", b""),
+        *(store.files.get("journal/r.jsonl", b"") for store in world.stores.values()),
+    ]
+    views = [read_journal(content) for content in contents]
+    disk, lines = divmod(at - 1, 3)
+    assert [view.torn for view in views] == [number == disk for number in range(3)]
+    assert [len(view.records) for view in views] == [
+        3 if number < disk else lines if number == disk else 0 for number in range(3)
+    ]
+
+
 def test_no_failpoint_changes_nothing() -> None:
     world, runner = World(), MemoryStore("runner")
     boundaries = Boundaries(NoFailpoint())
     written = journal(world, runner, boundaries)
     calls: list[str] = []
     runner.called = calls.append
-    written.step_intent("a")
+    written.effect_intent("a", "start", "h1")
     assert calls == ["write"]
     assert len(read_journal(runner.files["c/r.jsonl"]).records) == 1
     assert call(FailpointHosts(world, boundaries), "start") == "result of start"
@@ -207,6 +228,7 @@ for unit in ("etcd", "api"):
     journal.effect_intent(unit, "start", "h1")
     effects.start(None, unit)
     journal.effect_result(unit, "done")
+journal.write()
 print("ended", flush=True)
 """
 BOUNDARIES = [

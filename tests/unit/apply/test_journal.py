@@ -76,10 +76,39 @@ def test_a_run_is_told_on_the_runner_and_on_every_host() -> None:
     assert first.body["groups"] == [list(group) for group in GROUPS]
 
 
+def test_what_announces_is_written_at_once_and_what_went_well_along_with_it() -> None:
+    """An effect costs one write to each host; what did not go well, and an end, wait for nothing."""
+    store, runner = MemoryStore("h1"), MemoryStore("runner")
+    calls: list[str] = []
+    store.called = calls.append
+    journal = start({"h1": store}, runner=runner)
+    journal.step_intent("a")
+    assert calls == ["write"]
+    journal.effect_intent("e1", "start", "h1")
+    journal.effect_result("e1", "done")
+    journal.step_done("a")
+    journal.step_intent("b")
+    assert [r.type for r in read_journal(content_of(store)).records][1:] == ["step-intent", "effect-intent"]
+    journal.effect_intent("e2", "start", "h1")
+    assert calls == ["write"] * 3
+    journal.effect_result("e2", "unknown")
+    assert calls == ["write"] * 4
+    journal.step_done("b")
+    journal.write()
+    journal.write()
+    assert calls == ["write"] * 5
+    journal.run_ended(converged=True)
+    records = read_journal(content_of(store)).records
+    assert [r.type for r in records][3:6] == ["effect-result", "step-done", "step-intent"]
+    assert [r.type for r in records][-3:] == ["effect-result", "step-done", "run-ended"]
+    assert content_of(store) == runner.files[f"prod/{run_start().run}.jsonl"]
+
+
 def test_the_format_of_a_line_stays() -> None:
     """Another version must be able to read it: fields, order and hash are a contract."""
     journal = Journal("r", "c", (runner := MemoryStore("runner")), {}, clock=VirtualClock())
     journal.step_intent("s")
+    journal.write()
     fields = (
         b'{"seq":0,"time":"2026-01-01T00:00:00Z","type":"step-intent","body":{"step":"s"},"previous":"%s"}'
     )
@@ -194,8 +223,10 @@ def test_a_host_that_fails_is_dropped_and_noted(how: str) -> None:
     journal = start(mirrors)
     setattr(mirrors["h2"], how, how == "full")
     journal.step_intent("a")
+    journal.write()
     setattr(mirrors["h2"], how, how != "full")
     journal.step_done("a")
+    journal.write()
     assert journal.mirrors == ("h1", "h3")
     records = read_journal(content_of(mirrors["h1"])).records
     assert [r.type for r in records] == ["run-started", "step-intent", "mirror-lost", "step-done"]
@@ -209,7 +240,7 @@ def test_without_a_majority_of_hosts_nothing_goes_on(count: int, tolerated: int)
     journal = start(mirrors)
     for host in list(mirrors)[:tolerated]:
         mirrors[host].up = False
-    journal.step_intent("a")
+    journal.effect_intent("e0", "start", "h1")
     last = mirrors[list(mirrors)[tolerated]]
     last.up = False
     with pytest.raises(StoppedError, match=f"{last.address} does not answer"):
@@ -241,7 +272,7 @@ def test_nothing_is_written_after_a_line_that_was_cut() -> None:
     journal = start(mirrors, runner=runner)
     runner.full = True
     with pytest.raises(StoppedError, match="No space left"):
-        journal.step_intent("a")
+        journal.effect_intent("e1", "start", "h1")
     runner.full = False
     with pytest.raises(StoppedError, match="No space left"):
         journal.run_stopped("disk full")
@@ -263,6 +294,7 @@ def test_the_runners_files_are_private_and_synced(tmp_path: Path, monkeypatch: p
     try:
         journal = start(hosts(), runner=RunnerFiles.home({"XDG_STATE_HOME": str(tmp_path / "state")}))
         journal.step_intent("a")
+        journal.write()
     finally:
         os.umask(previous)
     directory = tmp_path / "state/etcdplan/journal/prod"
@@ -336,7 +368,7 @@ def test_a_run_whose_copies_are_all_damaged_is_passed_over_only_where_no_majorit
 def test_a_journal_that_does_not_begin_with_its_run_is_damaged() -> None:
     store = MemoryStore("h1")
     journal = Journal(run_start().run, "prod", MemoryStore("runner"), {"h1": store}, clock=VirtualClock())
-    journal.step_intent("a")
+    journal.effect_intent("e1", "start", "h1")
     with pytest.raises(JournalDamaged, match="not the start of a run"):
         latest_run({"h1": store})
 

@@ -45,6 +45,7 @@ def test_a_plan_asks_no_second_time(bench: Bench) -> None:
     start = RunStart("prod", TOKEN, ME, "digest", "spec", (("a", "b"),), ("h",))
     journal = Journal.start(start, MemoryStore("runner"), {"h": bench.host.store}, clock=VirtualClock())
     journal.step_intent("a")
+    journal.write()
     told = found(bench, seen(bench))
     assert asked(bench) == []
     assert told == found(bench, None)
