@@ -17,7 +17,7 @@ from etcdplan.apply.events import Event, Note, RunDone, RunStopped, StepDone, St
 from etcdplan.apply.journal import Journal
 from etcdplan.apply.known_hosts import Known, everyone, outdated_records, still_known
 from etcdplan.apply.lock import Lock
-from etcdplan.apply.ready import LOOK, POLL, look, ready, unsettled
+from etcdplan.apply.ready import LOOK, POLL, look, missing, only_adds, ready
 from etcdplan.diff.target import Target
 from etcdplan.errors import (
     EtcdplanError,
@@ -29,8 +29,6 @@ from etcdplan.errors import (
 )
 from etcdplan.hosts.ports import Claim, Fenced, HostEffects, Hosts
 from etcdplan.model.effects import AddLearner, ClusterEffect, Effect, MoveLeader, WriteSettings
-from etcdplan.model.facts import UnknownFact
-from etcdplan.model.settle import settle
 from etcdplan.model.state import State, host_of
 from etcdplan.observe.collect import PATIENCE
 from etcdplan.planner.policy import propose
@@ -83,8 +81,7 @@ class Executor:
         """
         began = self.clock.monotonic()
         try:
-            self._steps(approved)
-            state = self._ready()
+            state = self._steps(approved)
             self._remember(state, still_known(self.target, state))
         except EtcdplanError as error:
             final = self._taken_back(error)
@@ -102,18 +99,23 @@ class Executor:
             self.tell(Note(error.message))
         self.tell(RunStopped(reason, self.done, max(self.total - self.done, 0)))
 
-    def _steps(self, approved: Approved) -> None:
-        state = self._ready()
+    def _steps(self, approved: Approved) -> State:
+        """Take one step after the other until nothing is left to do; return what is seen then."""
+        seen: State | None = None
         begun = False
         while True:
+            state = seen or self._ready()
             self._disarm(state)
             plan = unroll(self.target, state)
+            if seen and not (plan.steps and only_adds(plan.steps[0].step, state)):
+                seen = None
+                continue
             # First, for a run that was taken over has nothing to say about what it sees.
             self.lock.check()
             for refusal in plan.refusals:
                 raise _refused(refusal.message, refusal.remedy, refusal.exit_code)
             if not plan.steps:
-                return
+                return state
             planned = plan.steps[0]
             approved.take(planned)
             if self.stop():
@@ -127,12 +129,13 @@ class Executor:
                 self._remember(state, everyone(self.target, state))
                 begun = True
             self.total = max(self.total, self.done + len(plan.steps))
-            self._step(planned, state)
-            state = self._ready()
+            seen = self._step(planned, state)
             if planned.step.kind.endswith("-member"):
-                self._remember(state, everyone(self.target, state))
+                seen = seen or self._ready()
+                self._remember(seen, everyone(self.target, seen))
 
-    def _step(self, planned: PlannedStep, state: State) -> None:
+    def _step(self, planned: PlannedStep, state: State) -> State | None:
+        """Take a step; return what was seen when it was done, or None when something has happened since."""
         step, index = planned.step, self.done + 1
         began = self.clock.monotonic()
         times = self._begun.get(step.id, 0)
@@ -152,11 +155,13 @@ class Executor:
         except OutcomeUnknownError as error:
             self.tell(Note(f"{error.message} Looking at what became of it."))
         seen = self._verified(planned, began)
-        if seen is not None:
-            self._disarm(seen)
-            self.journal.step_done(step.id)
-            self.done += 1
-            self.tell(StepDone(index, self.total, step.id, step.summary(), self.clock.monotonic() - began))
+        if seen is None:
+            return None
+        disarmed = self._disarm(seen)
+        self.journal.step_done(step.id)
+        self.done += 1
+        self.tell(StepDone(index, self.total, step.id, step.summary(), self.clock.monotonic() - began))
+        return None if disarmed else seen
 
     def _effect(self, planned: PlannedStep, effect: Effect, state: State, began: float) -> None:
         if isinstance(effect, AddLearner):
@@ -198,10 +203,10 @@ class Executor:
         while True:
             state = look(self.observe, self.clock, looks_since, self.target.hosts())
             self._check_not_rolled_back(state)
-            missing = _missing(planned.step, state)
-            if missing is None:
+            left = missing(planned.step, state)
+            if left is None:
                 return state
-            unseen, what = missing
+            unseen, what = left
             if unseen:
                 gone_since = gone_since or self.clock.monotonic()
                 if self.clock.monotonic() - gone_since > VANISHED:
@@ -251,14 +256,14 @@ class Executor:
             if rule is not start_members or not isinstance(step, Step) or step.restarts(state) or self.stop():
                 raise
             self.lock.check()
-            self._step(PlannedStep(step, rule, 0, state, state), state)
-            return self._ready()
+            return self._step(PlannedStep(step, rule, 0, state, state), state) or self._ready()
 
-    def _disarm(self, state: State) -> None:
-        """Let every change be that is seen to do its work."""
-        for address, unit in armed(state):
-            if holds(state, address, unit):
-                self._call(Call(address, "disarm", unit, partial(_disarm, unit)))
+    def _disarm(self, state: State) -> bool:
+        """Let every change be that is seen to do its work; return whether there was one."""
+        held = [unit for unit in armed(state) if holds(state, *unit)]
+        for address, unit in held:
+            self._call(Call(address, "disarm", unit, partial(_disarm, unit)))
+        return bool(held)
 
     def _check_not_rolled_back(self, state: State) -> None:
         for (address, unit), why in rolled_back(state).items():
@@ -333,18 +338,6 @@ def _roll_back(unit: str, why: str, port: HostEffects, claim: Claim) -> None:
 
 def _refused(message: str, remedy: str, exit_code: int) -> EtcdplanError:
     return UnobservedError(message, hint=remedy) if exit_code == 8 else RefusedError(message, hint=remedy)
-
-
-def _missing(step: Step, state: State) -> tuple[bool, str] | None:
-    """Return whether the step's effect itself is not seen, and what is missing; None when the step is done."""
-    try:
-        left = step.effects(state)
-    except UnknownFact as fact:
-        return True, str(fact)
-    if left:
-        return True, "its effect to be seen"
-    settled = settle(state)
-    return None if settled == state else (False, ", ".join(unsettled(state, settled)))
 
 
 def _failing(step: Step, state: State) -> Iterator[str]:
