@@ -1,41 +1,14 @@
 """Ansible, to compare with: `ansible -m setup` on hosts of the test bed, which have Python for that alone."""
 
-import hashlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 from etcdplan.lab.cached_build import Build, CacheEntry, cache_dir
-from tests.bed.root_file_system import root_file_system
 from tests.support.fleet import Fleet
 
 VERSION = "2.17.14"
-_RECIPE = Path(__file__).with_name("python_layer")
-
-
-def python_layer() -> Path:
-    """Return what is laid over a bare host's root file system so that there is Python in it; built once, as root."""
-    layers = root_file_system()
-    digest = hashlib.sha256(_RECIPE.read_bytes() + str(layers).encode()).hexdigest()[:16]
-
-    def build(build: Build) -> None:
-        command = ["unshare", "--mount", "--propagation", "slave", str(_RECIPE), str(layers)]
-        build.run(
-            [*command, str(build.output)],
-            cwd=build.scratch,
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        )
-
-    python = "python/usr/bin/python3"
-    entry = CacheEntry(
-        cache_dir() / "bed" / f"python-{digest}",
-        title="the test hosts' Python, for Ansible",
-        problem=lambda directory: "" if (directory / python).is_symlink() else f"there is no {python}",
-        otherwise="apt-get update",
-        report=lambda line: print(line, file=sys.stderr),
-    )
-    return entry.built_by(build) / "python"
 
 
 def ansible() -> tuple[str, ...]:

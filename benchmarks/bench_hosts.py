@@ -14,7 +14,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.ansible import ansible, python_layer, setup
+from benchmarks.ansible import ansible, setup
+from tests.bed.root_file_system import python_layer
 from tests.support.fleet import Fleet
 from tests.support.kubernetes import UNIT, ControlPlane
 

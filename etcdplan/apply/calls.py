@@ -8,8 +8,9 @@ from typing import Protocol
 
 from etcdplan.backup.source import choose_member
 from etcdplan.errors import EtcdplanError, StoppedError
+from etcdplan.hosts.job_files import BackupJobFiles, PackedProgram
 from etcdplan.hosts.ports import Claim, HostEffects, Hosts, ProgramFiles, StagedFiles
-from etcdplan.model.backup_effects import TakeBackup
+from etcdplan.model.backup_effects import InstallEtcdplan, RemoveBackupJob, TakeBackup, WriteBackupJob
 from etcdplan.model.effects import (
     AddLearner,
     ClearCorrupt,
@@ -94,7 +95,7 @@ class Caller:
     """Turns effects into calls. `encode` writes a record down, with all hosts that it should name.
 
     `programs` returns the files of the spec's archive, or raises an `EtcdplanError`. `backups` is for restores, `taker`
-    for new backups.
+    for new backups, and `packed` gives this very program with some extras.
     """
 
     hosts: Hosts
@@ -104,6 +105,7 @@ class Caller:
     programs: Callable[[], Mapping[str, bytes]] | None = None
     backups: RestoreSource | None = None
     taker: TakesBackups | None = None
+    packed: Callable[[tuple[str, ...]], PackedProgram] | None = None
 
     def calls(self, effect: Effect, state: State) -> Iterator[Call]:
         """Yield the calls that make the effect; each is made before the next is asked for.
@@ -164,6 +166,21 @@ class Caller:
                 yield Call(
                     host, "install-program", path, lambda port, claim: port.install_program(claim, program)
                 )
+            case InstallEtcdplan(host, path, extras):
+                itself = self._packed(extras)
+                yield Call(
+                    host,
+                    "install-etcdplan",
+                    path,
+                    lambda port, claim: port.install_etcdplan(claim, path, itself),
+                )
+            case WriteBackupJob(host, path, files, directories):
+                job = BackupJobFiles(path, files, directories)
+                yield Call(
+                    host, "write-backup-job", host, lambda port, claim: port.write_backup_job(claim, job)
+                )
+            case RemoveBackupJob(host):
+                yield Call(host, "remove-backup-job", host, lambda port, claim: port.remove_backup_job(claim))
             case InstallTrust(host):
                 bundle = self._signer().bundle_pem
                 yield Call(host, "install-trust", "ca", lambda port, claim: port.install_trust(claim, bundle))
@@ -202,6 +219,14 @@ class Caller:
             raise StoppedError("etcd's program is needed and no archive is at hand.", hint="Set etcd.source.")
         try:
             return self.programs()
+        except EtcdplanError as error:
+            raise StoppedError(error.message, hint=error.hint) from error
+
+    def _packed(self, extras: tuple[str, ...]) -> PackedProgram:
+        if self.packed is None:
+            raise StoppedError("etcdplan cannot be packed here.")
+        try:
+            return self.packed(extras)
         except EtcdplanError as error:
             raise StoppedError(error.message, hint=error.hint) from error
 

@@ -11,7 +11,7 @@ from etcdplan.model.state import Host, Record, State, host_of
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Hosts to remember: those of members, and those of API servers."""
+    """Hosts to remember: those of members and those that take backups, and those of API servers."""
 
     members: tuple[str, ...]
     servers: tuple[str, ...]
@@ -20,7 +20,8 @@ class Known:
 def everyone(target: Target, state: State) -> Known:
     """Return the hosts of the spec, of the listed members, and all remembered ones: for as long as a run goes on."""
     membership = state.membership.value
-    hosts = [*target.member_hosts, *(host_of(url) for url in (membership.members if membership else ()))]
+    hosts = [*target.member_hosts, *target.backup_hosts]
+    hosts += (host_of(url) for url in (membership.members if membership else ()))
     servers = [server.host for server in target.api_servers.values()]
     for host in state.hosts.values():
         if host.record.value is not None:
@@ -32,15 +33,17 @@ def everyone(target: Target, state: State) -> Known:
 def still_known(target: Target, state: State) -> Known:
     """Return the hosts to remember when everything is as the spec says.
 
-    Of members these are the spec's, and silent ones on which it has an API server. Of API servers they are the spec's,
-    and former ones on which one still runs: who is silent and left out of the spec was given up by that.
+    Of members these are the spec's, its backup hosts, and silent ones on which it has an API server. Of API servers
+    they are the spec's, and former ones on which one still runs: who is silent and left out of the spec was given up by
+    that.
     """
     view = View(target, state)
     listed = [server.host for server in target.api_servers.values()]
     silent = (host for host in listed if view.absent_api_host(host))
     former = (one for one in everyone(target, state).servers if _runs_api_server(state.host(one)))
     return Known(
-        tuple(dict.fromkeys((*target.member_hosts, *silent))), tuple(dict.fromkeys((*listed, *former)))
+        tuple(dict.fromkeys((*target.member_hosts, *target.backup_hosts, *silent))),
+        tuple(dict.fromkeys((*listed, *former))),
     )
 
 

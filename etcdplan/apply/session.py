@@ -20,6 +20,7 @@ from etcdplan.diff.target import Target
 from etcdplan.diff.view import View
 from etcdplan.errors import RefusedError, StaleError, UnobservedError
 from etcdplan.hosts.each import Each, in_turn
+from etcdplan.hosts.job_files import PackedProgram
 from etcdplan.hosts.ports import Hosts, HostStore
 from etcdplan.model.state import Record, State, host_of
 from etcdplan.observe.collect import PATIENCE
@@ -56,6 +57,8 @@ class Session:
     """Where a restore has its snapshot from."""
     taker: TakesBackups | None = None
     """What takes the backup that a plan rests on."""
+    packed: Callable[[tuple[str, ...]], PackedProgram] | None = None
+    """Gives this very program, with some extras, for hosts that take backups by themselves."""
 
     def apply(self, approved: PlanDocument) -> int:
         """Carry out an approved plan and return the number of steps done.
@@ -163,7 +166,14 @@ class Session:
 
     def _caller(self) -> Caller:
         return Caller(
-            self.hosts, self.signer, self._encode, self.hook, self.programs, self.backups, self.taker
+            self.hosts,
+            self.signer,
+            self._encode,
+            self.hook,
+            self.programs,
+            self.backups,
+            self.taker,
+            self.packed,
         )
 
     def _encode(self, record: Record) -> bytes:

@@ -84,6 +84,11 @@ def apply(
                 return 0
         if saved is not None and any(step.kind == "install-etcd" for step in saved.steps) and cluster.archive:
             cluster.archive.files()  # Before anything is changed.
+        if saved is not None and any(step.kind == "install-etcdplan" for step in saved.steps):
+            from etcdplan.hosts.own_archive import packed
+
+            for host in cluster.target.backup_hosts.values():
+                packed(host.job.extras)
         if saved is not None:
             prepare(BackupTaker(cluster, age_identity or [], etcd_dir, scratch), saved)
         color = colored(sys.stderr, no_color=no_color)

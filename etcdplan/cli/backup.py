@@ -1,11 +1,14 @@
 """etcdplan backup run, list, verify, prune, fetch"""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from etcdplan.cli.backup_keygen import keygen
+from etcdplan.cli.backup_keys import keys
 from etcdplan.cli.backup_units import units
 from etcdplan.cli.backup_volume import volume
 from etcdplan.cli.measured import Measured, Metrics
@@ -38,6 +41,7 @@ def backup() -> None:
 app.command("keygen")(keygen)
 app.command("units")(units)
 app.command("volume")(volume)
+app.command("keys")(keys)
 
 
 @app.command("run")
@@ -78,6 +82,13 @@ def run(
             "--volume-log", metavar="DIR", help="With --from-volume: its log, where it is elsewhere."
         ),
     ] = None,
+    without_ssh: Annotated[
+        bool,
+        typer.Option(
+            "--without-ssh",
+            help="Log in to no host: reach etcd at its client URLs; no files of hosts go along.",
+        ),
+    ] = False,
     etcd_dir: EtcdDir = None,
     scratch: Scratch = None,
     age_identity: AgeIdentity = None,
@@ -88,6 +99,7 @@ def run(
     """
     from etcdplan.cli.cluster import connect, load
     from etcdplan.cli.destinations import not_due
+    from etcdplan.cli.etcd_alone import connect_to_etcd
     from etcdplan.cli.taking import Taking, survivors_of
     from etcdplan.render.backup import taken_text
 
@@ -97,13 +109,16 @@ def run(
         )
     if volume_log is not None and from_volume is None:
         raise UsageError("--volume-log goes with --from-volume.", hint="Name the data directory, too.")
+    if without_ssh and (from_data is not None or without_quorum or from_volume is not None):
+        raise UsageError("--without-ssh takes a snapshot from a member that serves.", hint="Leave it out.")
     with Measured("run", spec, metrics) as measured:
         cluster = load(spec)
         if if_due and (since := not_due(cluster.loaded, policy_of(cluster.loaded))):
             result_json({"formatVersion": 1, "due": False}) if json else result(since)
             return measured.end(0)
         taking = Taking.of(cluster, age_identity or [], etcd_dir, scratch, verify="restore" if trial else "")
-        with connect(cluster, age_identity or []) as reached:
+        way: Callable[..., AbstractContextManager[LiveCluster]] = connect_to_etcd if without_ssh else connect
+        with way(cluster, age_identity or []) as reached:
             state = reached.observe()
             if from_data is not None:
                 taken = taking.from_data(reached, state, from_data)

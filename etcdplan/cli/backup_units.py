@@ -44,9 +44,9 @@ def units(
 
     Nothing is installed: copy them to /etc/systemd/system there, and enable the timer.
     """
-    from etcdplan.backup.units import BackupJob, service, timer
     from etcdplan.cli.backup import policy_of
     from etcdplan.cli.files import write_file
+    from etcdplan.diff.backup_units import BackupJob, service, timer
     from etcdplan.spec.load import load_spec
     from etcdplan.spec.schedule import parse
     from etcdplan.spec.units import duration

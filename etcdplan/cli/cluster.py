@@ -171,7 +171,9 @@ def load(path: Path) -> Cluster:
         from etcdplan.pki.leaf import trust_spkis
 
         ca = trust_spkis(materials.ca_pem)[0]
-    return Cluster(loaded, build_target(loaded.spec, ca=ca), materials.ca_pem or b"")
+    return Cluster(
+        loaded, build_target(loaded.spec, ca=ca, trusted_keys=materials.trusted_keys), materials.ca_pem or b""
+    )
 
 
 @contextmanager
@@ -224,7 +226,13 @@ def _over_ssh(cluster: Cluster, credentials: "EtcdCredentials | None") -> "Remot
 
     def layout(address: str) -> Layout:
         units = {one.name: one.unit or "" for one in spec.api_servers.instances if one.host == address}
-        return Layout(source=cluster.target.program, data_dir=spec.etcd.data_dir, api_servers=units)
+        wanted = cluster.target.backup_hosts.get(address)
+        return Layout(
+            source=cluster.target.program,
+            data_dir=spec.etcd.data_dir,
+            etcdplan=wanted.job.program if wanted else "",
+            api_servers=units,
+        )
 
     ssh = SshHosts(
         SshSettings.from_environment(), user=spec.access.ssh.user, port=spec.access.ssh.port, reader=reader()

@@ -25,6 +25,7 @@ from etcdplan.cli.interrupt import interruptible
 from etcdplan.cli.output import progress
 from etcdplan.cli.resting import BackupTaker
 from etcdplan.errors import EtcdplanError
+from etcdplan.hosts.own_archive import packed
 from etcdplan.hosts.ports import Hosts
 from etcdplan.render.progress import event_text
 
@@ -126,4 +127,5 @@ def session_of(
             programs=cluster.archive.files if cluster.archive else None,
             backups=source,
             taker=taker,
+            packed=packed,
         )

@@ -4,11 +4,13 @@ The diff compares with the final target; it is for people and for the end test. 
 policy proposes anything.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from etcdplan.diff.target import ApiServerTarget, MemberTarget, Target
+from etcdplan.diff.backup_hosts import answering, former
+from etcdplan.diff.target import ApiServerTarget, BackupHostTarget, MemberTarget, Owner, Target
 from etcdplan.diff.view import View
+from etcdplan.model.backup_job import BackupJob, sha256_of
 from etcdplan.model.endpoints import SERVERS
 from etcdplan.model.facts import UnknownFact
 from etcdplan.model.state import Record, Settings, State, host_of, steady
@@ -47,6 +49,8 @@ def diff(target: Target, state: State) -> tuple[Change, ...]:
     parts += [lambda wanted=wanted: _member(view, wanted) for wanted in target.members.values()]  # type: ignore[misc]
     parts += [lambda server=server: _api_server(view, server) for server in target.api_servers.values()]  # type: ignore[misc]
     parts.append(lambda: _leftovers(view))
+    parts += [lambda wanted=wanted: _backup_host(view, wanted) for wanted in answering(view)]  # type: ignore[misc]
+    parts.append(lambda: _former_backup_hosts(view))
     changes: list[Change] = []
     for part in parts:
         try:
@@ -134,11 +138,7 @@ def _member(view: View, wanted: MemberTarget) -> Iterator[Change]:
         yield Change(
             f"{address}/version", "update", listed.version, view.target.version, "another version runs"
         )
-    if view.target.program:
-        program = host.program.get()
-        if program != view.target.program:
-            why = "it is not on the host, or not whole"
-            yield Change(f"program/{wanted.host}", "create", program, view.target.program, why)
+    yield from _program(view, wanted.host)
     host.data.get()  # Not compared, but data that cannot be read are not known to be the member's.
     process = host.etcd.process.get()
     if listed is not None and listed.started and (process is None or process.hung):
@@ -149,7 +149,14 @@ def _member(view: View, wanted: MemberTarget) -> Iterator[Change]:
         yield from _flags(address, process.settings, wanted.settings, "in the running process")
 
 
-def _certificates(view: View, owner: MemberTarget | ApiServerTarget) -> Iterator[Change]:
+def _program(view: View, host: str) -> Iterator[Change]:
+    program = view.state.host(host).program.get() if view.target.program else ""
+    if program != view.target.program:
+        why = "it is not on the host, or not whole"
+        yield Change(f"program/{host}", "create", program, view.target.program, why)
+
+
+def _certificates(view: View, owner: Owner) -> Iterator[Change]:
     for step in view.certificates(owner):
         wrong = step.wrong(view.state)
         if wrong is not None:
@@ -193,3 +200,35 @@ def _leftovers(view: View) -> Iterator[Change]:
         yield Change(
             f"host/{host.address}/etcd", "delete", "present", None, "a removed member left it behind"
         )
+
+
+def _backup_host(view: View, wanted: BackupHostTarget) -> Iterator[Change]:
+    yield from _program(view, wanted.host)
+    yield from _certificates(view, wanted)
+    address, job = f"backup-host/{wanted.host}", view.state.host(wanted.host).job.get() or BackupJob()
+    if job.files:
+        yield from _job(address, job, {path: sha256_of(text) for path, text in wanted.job.files.items()})
+        if job.program != wanted.job.program:
+            there, after = (path.rpartition("/")[2] or None for path in (job.program, wanted.job.program))
+            why = "another version is on the host" if there else "it is not on the host"
+            yield Change(f"{address}/program", "update" if there else "create", there, after, why)
+    else:
+        yield Change(address, "create", None, "takes backups", "it does not take backups yet")
+
+
+def _job(address: str, job: BackupJob, wanted: Mapping[str, str]) -> Iterator[Change]:
+    for path in sorted(job.files.keys() | wanted.keys()):
+        before, after = (
+            digest and f"SHA-256 {digest[:12]}" for digest in (job.files.get(path), wanted.get(path))
+        )
+        if job.files.get(path) != wanted.get(path):
+            action = "create" if before is None else "delete" if after is None else "update"
+            yield Change(f"{address}{path}", action, before, after, "it differs on the host")
+    if not job.waits:
+        yield Change(f"{address}/timer", "start", "stopped", "waiting", "its timer does not wait")
+
+
+def _former_backup_hosts(view: View) -> Iterator[Change]:
+    for host in former(view):
+        why = "the spec does not name it as a backup host"
+        yield Change(f"backup-host/{host.address}", "delete", "takes backups", None, why)

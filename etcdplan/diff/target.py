@@ -3,9 +3,11 @@
 Pure: it takes the spec and the fingerprint of the CA certificate that the spec names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from etcdplan.diff.backup_host import JobTarget, job
+from etcdplan.model.backup_job import BACKUP_LEAF
 from etcdplan.model.identity import bootstrap_ids
 from etcdplan.model.restore import Restore
 from etcdplan.model.state import PROGRAM, Settings, api_server_unit
@@ -15,6 +17,7 @@ from etcdplan.spec.models import LoadBalancer, Spec
 PKI = "/etc/etcdplan/pki"
 CA_FILE = f"{PKI}/ca.crt"
 API_SERVER_CN = "kube-apiserver-etcd-client"
+BACKUP_CN = "etcdplan-backup"
 
 
 def program_path(version: str, sha256: str) -> str:
@@ -64,6 +67,20 @@ class ApiServerTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupHostTarget:
+    """A host that takes backups by itself; `name` is its address."""
+
+    name: str
+    host: str
+    leafs: tuple[LeafTarget, ...]
+    job: JobTarget
+
+
+Owner = MemberTarget | ApiServerTarget | BackupHostTarget
+"""Who has certificates."""
+
+
+@dataclass(frozen=True, slots=True)
 class BackupTarget:
     """The policy for backups. Ages are in seconds."""
 
@@ -72,6 +89,9 @@ class BackupTarget:
     retention: Retention | None
     max_age: int | None
     max_trial_age: int | None
+    recipients: tuple[str, ...] = ()
+    trusted_keys: tuple[str, ...] = ()
+    """PEM; known only where there are hosts that take backups by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +125,24 @@ class Target:
     restart: tuple[str, ...] = ()
     """The units that are restarted on every host, where they run, after a restore."""
 
+    backup_hosts: Mapping[str, BackupHostTarget] = field(default_factory=dict)
+    """The hosts that take backups by themselves, by address."""
+
     @property
     def member_hosts(self) -> Mapping[str, MemberTarget]:
         """Return the members by the host that they live on."""
         return {member.host: member for member in self.members.values()}
 
+    def only_takes_backups(self, host: str) -> bool:
+        """Whether a host has no other part in the cluster."""
+        serves = host in self.member_hosts or any(one.host == host for one in self.api_servers.values())
+        return host in self.backup_hosts and not serves
+
     def hosts(self) -> tuple[str, ...]:
-        """Return every host that the spec names, members' first."""
+        """Return every host that the spec names, members' first, backup hosts' last."""
         named = [member.host for member in self.members.values()]
         named += [server.host for server in self.api_servers.values()]
+        named += self.backup_hosts
         return tuple(dict.fromkeys(named))
 
 
@@ -134,8 +163,11 @@ def _shut_in(scheme: str, host: str, port: int) -> Settings:
     return {"listen-client-urls": url, "advertise-client-urls": url}
 
 
-def build_target(spec: Spec, *, ca: str) -> Target:
-    """Spell a spec out. `ca` is the SPKI fingerprint (SHA-256, hex) of the CA's certificate, empty without TLS."""
+def build_target(spec: Spec, *, ca: str, trusted_keys: tuple[str, ...] = ()) -> Target:
+    """Spell a spec out. `ca` is the SPKI fingerprint (SHA-256, hex) of the CA's certificate, empty without TLS.
+
+    `trusted_keys` (PEM) are those whose signatures make a backup count.
+    """
     body = spec.spec
     etcd, tls = body.etcd, body.tls
     managed = tls.mode == "managed"
@@ -208,13 +240,31 @@ def build_target(spec: Spec, *, ca: str) -> Target:
         initial_cluster=everyone,
         restart=tuple(body.restore.restart) if etcd.runtime == "systemd" else (),
         founding_id=bootstrap_ids({"initial-cluster": everyone, "initial-cluster-token": token})[0],
-        backup=_backup(body.backup) if body.backup else None,
+        backup=_backup(body.backup, trusted_keys) if body.backup else None,
+        backup_hosts=dict(_backup_hosts(spec, trusted_keys, program)),
     )
 
 
-def _backup(policy: Backup) -> BackupTarget:
+def _backup_hosts(
+    spec: Spec, trusted_keys: tuple[str, ...], program: str
+) -> Iterator[tuple[str, BackupHostTarget]]:
+    policy = spec.spec.backup
+    leaf = LeafTarget(BACKUP_LEAF, BACKUP_CN, (), ("client",))
+    leafs = (leaf,) if spec.spec.tls.mode == "managed" else ()
+    for number, host in enumerate(policy.hosts if policy else ()):
+        files = (CA_FILE, *leaf_files(BACKUP_LEAF))
+        yield (
+            host,
+            BackupHostTarget(host, host, leafs, job(spec, number, trusted_keys, pki=files, etcd=program)),
+        )
+
+
+def _backup(policy: Backup, trusted_keys: tuple[str, ...]) -> BackupTarget:
     trial = None if policy.max_trial_age is None else policy.max_trial_age // 1000
-    return BackupTarget(tuple(policy.destinations), policy.verify, policy.retention, policy.oldest, trial)
+    who = tuple(policy.encryption.recipients), trusted_keys
+    return BackupTarget(
+        tuple(policy.destinations), policy.verify, policy.retention, policy.oldest, trial, *who
+    )
 
 
 def _member_tls() -> dict[str, str]:

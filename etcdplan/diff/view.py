@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 
-from etcdplan.diff.target import ApiServerTarget, MemberTarget, Target
+from etcdplan.diff.target import ApiServerTarget, MemberTarget, Owner, Target
 from etcdplan.model.endpoints import KEPT, SERVERS
 from etcdplan.model.identity import DEFAULT_CLUSTER
 from etcdplan.model.quorum import Quorum, quorum
@@ -123,13 +123,14 @@ class View:
     def absent_api_host(self, host: str) -> bool:
         """Whether an API server's host went with a member that the spec gave up, or was said to be gone, and is silent.
 
-        Such an API server counts as not running; when it returns, it is re-pointed before anything else.
+        Such an API server counts as not running; when it returns, it is re-pointed before anything else. A silent host
+        that only takes backups is gone without, too: the cluster does not need it, and another one takes over.
         """
         if not self.state.host(host).unreachable or host in self.target.member_hosts:
             return False
         if self.restore is not None:
             return host in self.restore.gone
-        return host in self.former_hosts
+        return host in self.former_hosts or self.target.only_takes_backups(host)
 
     @cached_property
     def api_servers(self) -> tuple[ApiServerTarget, ...]:
@@ -256,7 +257,7 @@ class View:
         """Whether the voters are exactly the members of the spec."""
         return not (self.missing or self.joining or self.leaving or self.lost)
 
-    def certificates(self, owner: MemberTarget | ApiServerTarget) -> Iterator[IssueCertificate]:
+    def certificates(self, owner: Owner) -> Iterator[IssueCertificate]:
         """Yield the steps that would give an owner its certificates."""
         for leaf in owner.leafs:
             yield IssueCertificate(
@@ -371,7 +372,10 @@ class View:
             return data.cluster_id in {self.cluster_id, *self.former}
         if host.etcd.process.get() is not None or self._may_come_back(host):
             return True
-        return host.address not in self.target.hosts() and host.record.get() is not None
+        if host.address in self.target.hosts() or host.record.get() is None:
+            return False
+        # One that only took backups is dismissed, and forgets the cluster with that.
+        return host.etcd.held or host.job.get() is None
 
     def _may_come_back(self, host: Host) -> bool:
         """Whether an etcd of this cluster is not kept from starting: by the next boot, or between two starts now.

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from etcdplan.errors import EtcdplanError, OutcomeUnknownError
+from etcdplan.hosts.job_files import BackupJobFiles, PackedProgram
+from etcdplan.model.backup_job import BackupJob
 from etcdplan.model.facts import ABSENT, Fact
 from etcdplan.model.machine import UNMEASURED, Figures, Machine
 from etcdplan.model.restore import Restore
@@ -56,11 +58,8 @@ def taken_over(address: str, directory: object, found: object, token: int) -> Fe
     `directory` is where the host keeps its lock.
     """
     held = "no lock that can be read" if found is None else f"the lock with token {found}"
-    damaged = (
-        f" If none is under way, remove {directory}/{LOCK_FILE} from {address}; it is written anew."
-        if found is None
-        else ""
-    )
+    anew = f" If none is under way, remove {directory}/{LOCK_FILE} from {address}; it is written anew."
+    damaged = anew if found is None else ""
     return Fenced(
         f"Host {address} has {held}, this run has token {token}: another run has taken over.",
         hint=f"Let the other run end, then plan again.{damaged}",
@@ -131,6 +130,8 @@ class HostReport:
     """The path of the program that was asked for, when it is there with the checksum that it came with."""
     staged: Fact[Data] = ABSENT
     """What lies restored beside etcd's data."""
+    job: Fact[BackupJob] = ABSENT
+    """What takes backups there; of the versions of etcdplan that lie there the one that was asked for, if it is."""
     kept: StoreReader | None = None
     """The host's own directory as it was then, if that was asked for and saves requests to the host."""
     installed: frozenset[str] | None = None
@@ -324,6 +325,18 @@ class HostEffects(Protocol):
 
     def install_program(self, claim: Claim, program: ProgramFiles) -> None:
         """Put etcd's program and what came with it in place, as a whole, when it is that version."""
+        ...
+
+    def install_etcdplan(self, claim: Claim, directory: str, packed: PackedProgram) -> None:
+        """Put etcdplan into a directory as a whole, when it runs there."""
+        ...
+
+    def write_backup_job(self, claim: Claim, job: BackupJobFiles) -> None:
+        """Write the host's job, make its keys where there are none, have its timer wait; drop former versions."""
+        ...
+
+    def remove_backup_job(self, claim: Claim) -> None:
+        """Remove the timer and what came with it; the keys that the host made stay."""
         ...
 
     def install_trust(self, claim: Claim, bundle_pem: bytes) -> None:

@@ -30,8 +30,9 @@ def dump_state(state: State) -> dict[str, Any]:
     for address, host in saved["hosts"].items():
         if state.hosts[address].machine == UNMEASURED:
             del host["machine"]
-        if state.hosts[address].staged == ABSENT:
-            del host["staged"]
+        for name in ("staged", "job"):
+            if getattr(state.hosts[address], name) == ABSENT:
+                del host[name]
         if not state.hosts[address].strays:
             del host["strays"]
         _without_defaults(host)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from etcdplan.model.backup_job import BackupJob
 from etcdplan.model.backups import Stores
 from etcdplan.model.corruption import Corruption
 from etcdplan.model.facts import ABSENT, Fact, UnknownFact
@@ -148,6 +149,8 @@ class Host:
     strays: Mapping[str, Settings] = field(default_factory=dict)
     """API servers that run in no unit that is known, by what runs them (`static-pod`): their flags about etcd, if these
     can be read. Nothing here can stop them."""
+    job: Fact[BackupJob] = ABSENT
+    """What takes backups there."""
     unreachable: str = ""
     """Why the host does not answer; empty when it does. Then every fact above is unknown."""
     machine: Machine = field(default=UNMEASURED, compare=False)

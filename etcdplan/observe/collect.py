@@ -135,15 +135,15 @@ def observe(
     )
 
 
+def corrupt_alarms(errors: Iterable[str]) -> set[int]:
+    """Return the IDs of the members that CORRUPT alarms were raised for, 0 for nobody in particular."""
+    return {int(number or 0) for said in errors for number in _CORRUPT.findall(said)}
+
+
 def _corruption(hosts: Hosts, seen: Iterable[_Seen], membership: Membership | None) -> Corruption | None:
     """Say what is known when a CORRUPT alarm stands: the members are asked, one after the other, what they hold."""
     looked = [one for one in seen if one.etcd is not None]
-    numbers = {
-        int(number or 0)
-        for one in looked
-        for said in (one.etcd.errors if one.etcd else ())
-        for number in _CORRUPT.findall(said)
-    }
+    numbers = corrupt_alarms(said for one in looked if one.etcd for said in one.etcd.errors)
     if not numbers or membership is None:
         return None
     contents = {}
@@ -231,7 +231,9 @@ def _host(one: _Seen, target: Target, credentials: Credentials, *, now: int, ser
     report = one.report
     if report is None:
         gone = unknown(f"host/{one.address}", one.why)
-        return Host(one.address, Unit(gone, gone), gone, {}, gone, gone, {}, gone, unreachable=one.why)
+        return Host(
+            one.address, Unit(gone, gone), gone, {}, gone, gone, {}, gone, job=gone, unreachable=one.why
+        )
     etcd = _answering(report.etcd, now=now, answers=one.etcd is not None, expected=serving)
     servers = {
         name: _answering(unit, now=now, answers=None, expected=serving)
@@ -260,6 +262,7 @@ def _host(one: _Seen, target: Target, credentials: Credentials, *, now: int, ser
         full,
         report.staged,
         report.strays,
+        job=report.job,
         machine=machine,
     )
 

@@ -27,6 +27,9 @@ BACKUP_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "EP305": "retention not applied",
         "EP306": "destination of backups unknown",
         "EP307": "newest backup does not count",
+        "EP308": "backup host's keys not in the spec",
+        "EP309": "backup host's last run failed",
+        "EP310": "backup host silent",
     }
 )
 """Code -> title. Codes keep their meaning; a retired one is not used again."""
@@ -64,11 +67,42 @@ def check_backups(target: Target, state: State) -> tuple[Finding, ...]:
             )
         else:
             found += _short(policy, place, store.value, cluster_id, state.now)
+    found += _hosts(target, policy, state)
     together: dict[Finding, list[str]] = {}
     for one in found:
         together.setdefault(replace(one, address=""), []).append(one.address)
     said = (replace(one, address=", ".join(addresses)) for one, addresses in together.items())
     return tuple(sorted(said, key=lambda one: one.code))
+
+
+def _hosts(target: Target, policy: BackupTarget, state: State) -> Iterator[Finding]:
+    """What keeps hosts from taking backups by themselves."""
+    for address in target.backup_hosts:
+        host = state.hosts.get(address)
+        if host is None or host.unreachable:
+            what = "it does not answer, so that its timer is left as it is"
+            remedy = "bring it back; until then the others take the backups"
+            yield Finding("EP310", "warning", f"backup-host/{address}", what, remedy)
+            continue
+        job = host.job.value
+        if job is None or not job.signer:
+            continue
+        missing = [] if key_of(job.signer) in map(key_of, policy.trusted_keys) else ["'trustedKeys'"]
+        missing += (
+            ["'recipients'"] if policy.verify == "restore" and job.recipient not in policy.recipients else []
+        )
+        if missing:
+            what = f"{' and '.join(missing)} {'do' if len(missing) > 1 else 'does'} not have its key, and its runs fail"
+            remedy = "etcdplan backup keys SPEC shows its public keys; put them into the spec, and apply"
+            yield Finding("EP308", "error", f"backup-host/{address}", what, remedy)
+        elif job.failed:
+            remedy = "journalctl -u etcdplan-backup says why there"
+            yield Finding("EP309", "warning", f"backup-host/{address}", "its last run failed", remedy)
+
+
+def key_of(pem: str) -> str:
+    """Return what a public key in PEM says, however its lines are broken."""
+    return "".join(line.strip() for line in pem.splitlines() if not line.startswith("-----"))
 
 
 def of(stores: Stores, place: str) -> Fact[Store]:

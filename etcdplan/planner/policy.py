@@ -13,6 +13,7 @@ from etcdplan.model.state import State
 from etcdplan.planner.refusal import Refusal
 from etcdplan.planner.rules import (
     api_servers,
+    backup_hosts,
     backups,
     corruption,
     credentials,
@@ -69,6 +70,9 @@ RULES: tuple[Rule, ...] = (
     api_servers.final,
     restoring.restart_units,
     settings.rolling_change,
+    backup_hosts.install_itself,
+    backup_hosts.set_up,
+    backup_hosts.dismiss,
 )
 
 RESTORE: tuple[Rule, ...] = (

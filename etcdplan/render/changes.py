@@ -118,7 +118,9 @@ def _objects(changes: Sequence[ChangeEntry]) -> dict[str, list[ChangeEntry]]:
     objects: dict[str, list[ChangeEntry]] = {}
     for change in changes:
         parts = change.address.split("/")
-        address = "/".join(parts[:2]) if parts[0] in ("member", "apiserver") else change.address
+        address = (
+            "/".join(parts[:2]) if parts[0] in ("member", "apiserver", "backup-host") else change.address
+        )
         objects.setdefault(address, []).append(change)
     return objects
 

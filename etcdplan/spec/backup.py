@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, StrictBool
 
 from etcdplan.spec.base import FilePath, Model
+from etcdplan.spec.hosts import normalise_host
 from etcdplan.spec.problems import Invalid, shown
 from etcdplan.spec.schedule import parse
 from etcdplan.spec.units import DurationMs
@@ -26,6 +27,7 @@ _STORES: Final = {
         "sftp": rf"{_USER}?({_HOST}|\[[0-9A-Fa-f:.]+\])(:\d{{1,5}})?{_PATH}+/?",
     }.items()
 }
+TAKE_OVER: Final = 600_000
 _REMEDY: Final = "write a directory, or s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, sftp://user@host/path"
 
 
@@ -106,6 +108,13 @@ class Backup(Model):
     is pruned."""
     max_trial_age: Annotated[DurationMs | None, Field(exclude_if=lambda age: age is None)] = None
     """How old the newest that was restored on trial may be; with `verify: checksum`, 'backup run --trial' makes one."""
+    hosts: Annotated[
+        list[Annotated[str, AfterValidator(normalise_host), Field(max_length=253)]],
+        Field(max_length=4, exclude_if=lambda hosts: not hosts),
+    ] = []
+    """The hosts on which `apply` installs a timer that takes backups on the schedule; members may be among them."""
+    take_over_after: Annotated[DurationMs, Field(exclude_if=lambda wait: wait == TAKE_OVER)] = TAKE_OVER
+    """How long each host of `hosts` waits for the one before it; then it takes the backup that is due and missing."""
 
     @property
     def oldest(self) -> int | None:

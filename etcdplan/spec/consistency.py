@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 def conflicts(spec: "ClusterSpec") -> list[Invalid]:
     """Every contradiction in `spec`, each leading to the later of the two places."""
-    return [*_members(spec), *_api_servers(spec), *_override(spec), *_balancer(spec)]
+    return [*_members(spec), *_api_servers(spec), *_override(spec), *_balancer(spec), *_backup_hosts(spec)]
 
 
 def _members(spec: "ClusterSpec") -> Iterator[Invalid]:
@@ -80,9 +80,27 @@ def _balancer(spec: "ClusterSpec") -> Iterator[Invalid]:
         yield Invalid("plain HTTP does not reach members that speak TLS", "write https://", within=place)
 
 
+def _backup_hosts(spec: "ClusterSpec") -> Iterator[Invalid]:
+    policy = spec.backup
+    if policy is None or not policy.hosts:
+        return
+    place = ("backup", "hosts")
+    yield from _unique(((*place, i), host) for i, host in enumerate(policy.hosts))
+    if spec.etcd.runtime != "systemd":
+        yield Invalid("only hosts with systemd have timers", "leave it out", within=place)
+    if policy.schedule is None:
+        yield Invalid("without 'schedule' nothing is ever due", "set 'backup.schedule'", within=place)
+    for i, destination in enumerate(policy.destinations):
+        if "://" not in destination and not destination.startswith("/"):
+            remedy = "write a URL, or the path of a file system that all of them have mounted"
+            what = "with 'hosts', a directory beside the spec is another one on each host"
+            yield Invalid(what, remedy, within=("backup", "destinations", i))
+
+
 def _unique(values: Iterable[tuple[Address, T]]) -> Iterator[Invalid]:
     first: dict[T, Address] = {}
     for place, value in values:
         if first.setdefault(value, place) != place:
             what = f"{value} is also {render_address(('spec', *first[value]))}"
-            yield Invalid(what, f"every {place[-1]} is used once", within=place)
+            key = next(part for part in reversed(place) if isinstance(part, str))
+            yield Invalid(what, f"every {key.removesuffix('s')} is used once", within=place)

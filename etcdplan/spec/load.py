@@ -40,6 +40,8 @@ class Materials:
 
     ca_pem: bytes | None
     """The bundle of the cluster's certificate authority; None without TLS."""
+    trusted_keys: tuple[str, ...] = ()
+    """The keys (PEM) whose signatures make a backup count, where backup hosts must know them."""
 
 
 def load_spec(path: Path) -> LoadedSpec:
@@ -63,12 +65,28 @@ def load_materials(loaded: LoadedSpec) -> Materials:
     """
     ca = loaded.spec.spec.tls.ca
     if loaded.spec.spec.tls.mode == "none" or ca is None:
-        return Materials(ca_pem=None)
+        return Materials(None, _trusted_keys(loaded))
     ca_pem = _read_certificates(loaded, ca.certificate, ("spec", "tls", "ca", "certificate"))
     operator = loaded.spec.spec.tls.operator
     if operator is not None and (loaded.path.parent / operator.certificate).exists():
         _check_operator(loaded, operator.certificate, ca.certificate, ca_pem)
-    return Materials(ca_pem=ca_pem)
+    return Materials(ca_pem, _trusted_keys(loaded))
+
+
+def _trusted_keys(loaded: LoadedSpec) -> tuple[str, ...]:
+    policy = loaded.spec.spec.backup
+    keys = []
+    for i, name in enumerate(policy.encryption.trusted_keys if policy and policy.hosts else ()):
+        path, address = loaded.path.parent / name, ("spec", "backup", "encryption", "trustedKeys", i)
+        try:
+            text = read_regular_file(path).decode("ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise _invalid(loaded, address, f"{path} cannot be read: {why}", "name a public key") from None
+        if "PUBLIC KEY" not in text or "PRIVATE KEY" in text:
+            raise _invalid(loaded, address, f"{path} is no public key", "'etcdplan backup keygen' makes one")
+        keys.append(text)
+    return tuple(keys)
 
 
 def _check_operator(loaded: LoadedSpec, name: str, ca_name: str, ca_pem: bytes) -> None:

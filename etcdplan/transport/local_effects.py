@@ -15,6 +15,7 @@ from etcdplan.errors import EtcdplanError, OutcomeUnknownError
 from etcdplan.hosts import leaf_pairs
 from etcdplan.hosts.data_dir import adopt, discard, set_aside, stage
 from etcdplan.hosts.files import make_directory, refusal, sync_directory, write_atomically
+from etcdplan.hosts.job_files import BackupJobFiles, PackedProgram
 from etcdplan.hosts.ports import (
     LOCK_FILE,
     Claim,
@@ -174,6 +175,22 @@ class LocalEffects:
                 f"{self.store.address} is a lab's host and has its etcd from the lab.",
                 hint="Leave etcd.source out; 'etcdplan lab up --etcd-dir' says which programs a lab runs.",
             )
+
+    def install_etcdplan(self, claim: Claim, directory: str, packed: PackedProgram) -> None:
+        """Refuse: a lab has no timers."""
+        self._refuse_job(claim)
+
+    def write_backup_job(self, claim: Claim, job: BackupJobFiles) -> None:
+        """Refuse, too."""
+        self._refuse_job(claim)
+
+    def remove_backup_job(self, claim: Claim) -> None:
+        """Refuse, too."""
+        self._refuse_job(claim)
+
+    def _refuse_job(self, claim: Claim) -> None:
+        with self._claimed(claim, "change what takes backups"):
+            raise HostRefused(f"{self.store.address} is a lab's host: it has no timers for backups.")
 
     def install_trust(self, claim: Claim, bundle_pem: bytes) -> None:
         """Write the CA bundle."""

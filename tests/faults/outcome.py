@@ -66,6 +66,7 @@ def url_of(world: FakeWorld, member_id: int) -> str:
 def _machine(world: FakeWorld, machine: FakeMachine) -> dict[str, Any]:
     return {
         "up": machine.reachable,
+        "job": machine.job,
         "units": {
             name: {
                 "settings": unit.settings,

@@ -48,6 +48,7 @@ def _host(host: Host, url_of: dict[int, str]) -> Any:
         _fact(host.trust),
         _fact(host.record),
         {name: _unit(unit) for name, unit in sorted(host.api_servers.items())},
+        _fact(host.job),
         bool(host.unreachable),
     )
 

@@ -159,14 +159,13 @@ THREE_API = make_spec(3, api_servers=2)
 FIVE_API = make_spec(5, api_servers=1)
 OWN = make_spec(3, api_servers=3, connect="own")
 DRAINED = make_spec(3, api_servers=3, connect="own", apiServers={"drain": "balancer"})
-BACKED = make_spec(
-    3,
-    backup={
-        "destinations": ["here"],
-        "encryption": {"recipients": [f"age1{'q' * 58}"], "signingKey": "key", "trustedKeys": ["key.pub"]},
-        "maxAge": "2h",
-    },
-)
+BACKUP = {
+    "destinations": ["/srv/here"],
+    "encryption": {"recipients": [f"age1{'q' * 58}"], "signingKey": "key", "trustedKeys": ["key.pub"]},
+    "maxAge": "2h",
+    "schedule": "@hourly",
+}
+BACKED = make_spec(3, backup=BACKUP)
 DRAINED_FLAGS = make_spec(
     3,
     api_servers=3,
@@ -217,6 +216,11 @@ MORE: tuple[Story, ...] = (
     _change("rolling", THREE_API, make_spec(3, api_servers=2, etcd={"heartbeatInterval": "200ms"})),
     _repair("running-differs", THREE_API, _edit_running),
     _renewal(),
+    _change(
+        "backup-hosts",
+        make_spec(3, backup={**BACKUP, "hosts": _hosts(1, 21)}),
+        make_spec(3, backup={**BACKUP, "hosts": _hosts(2, 22)}),
+    ),
     _from_archive(),
     _restore("restore", THREE_API, lambda world: None),
     _restore("restore-1", make_spec(1, api_servers=1), lambda world: None),

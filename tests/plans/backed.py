@@ -7,7 +7,7 @@ from etcdplan.model.backups import Backup, Store
 from etcdplan.model.effects import WriteRecord
 from etcdplan.model.facts import Fact, known, unknown
 from etcdplan.model.state import State
-from tests.plans.clusters import api_servers, disk_gone, down, happened, members, running, spec_of
+from tests.plans.clusters import api_servers, disk_gone, down, happened, members, running, silent, spec_of
 from tests.plans.registry import STACKED, THREE, Case, case
 from tests.plans.restoring import _request as request
 
@@ -100,6 +100,44 @@ def backups_fall_short() -> Case:
         state, 30 * HOUR, distrusted="The manifest of prod-1 at there is not signed by a trusted key."
     )
     return spec, with_stores(state, here, there)
+
+
+def _by_themselves(*hosts: str, spec: dict[str, Any] = THREE) -> dict[str, Any]:
+    """Return the spec with hosts that take backups, to where all of them can bring them."""
+    return backed(spec, hosts=list(hosts), schedule="*/30 * * * *", destinations=[THERE])
+
+
+@case
+def backup_hosts_are_set_up() -> Case:
+    """A member shall take backups by itself, and a host beside the cluster after it; a flag changes, too."""
+    changed = spec_of(members(1, 2, 3), api_servers(3), extraArgs={"max-txn-ops": "256"})
+    spec = _by_themselves("10.0.0.1", "10.0.2.1", spec=changed)
+    state = running(backed(THREE), spec)
+    return spec, with_stores(state, store(state, HOUR))
+
+
+@case
+def backup_hosts_differ() -> Case:
+    """One lost its timer's file, one has another version of etcdplan, and its keys are not in the spec."""
+    spec = _by_themselves("10.0.0.1", "10.0.2.1")
+    state = running(spec)
+    for address, program in (("10.0.0.1", ""), ("10.0.2.1", "/opt/etcdplan/etcdplan-0.0.9")):
+        host = state.host(address)
+        job = host.job.get()
+        assert job is not None
+        units = {path: digest for path, digest in job.files.items() if program or not path.endswith("timer")}
+        changed = replace(job, files=units, program=program or job.program, waits=bool(program))
+        signer = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n"
+        state = state.with_host(replace(host, job=known(replace(changed, signer=signer, recipient="age1"))))
+    return spec, with_stores(state, store(state, HOUR))
+
+
+@case
+def backup_host_leaves() -> Case:
+    """A host beside the cluster shall no longer take backups, and a member that shall is silent in the middle of it."""
+    state = running(_by_themselves("10.0.2.1", "10.0.2.2"))
+    spec = _by_themselves("10.0.2.2")
+    return spec, silent(with_stores(state, store(state, HOUR)), "10.0.2.2")
 
 
 @case

@@ -1,9 +1,12 @@
 """The effect port of the fake world's hosts."""
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from etcdplan.hosts.job_files import BackupJobFiles, PackedProgram
 from etcdplan.hosts.ports import Claim, HostRefused, ProgramFiles, StagedFiles
+from etcdplan.model.backup_job import BACKUP_LEAF, BackupJob, sha256_of
 from etcdplan.model.state import Settings, steady
 from tests.support import fake_calls
 from tests.support.fake_machine import ETCD_UNIT, RECORD_FILE, FakeMachine, FakePair
@@ -224,6 +227,34 @@ class FakeEffects:
             machine.program = program.path
 
         self._host.perform("install_program", act, program.path, claim=claim)
+
+    def install_etcdplan(self, claim: Claim, directory: str, packed: PackedProgram) -> None:
+        """Put etcdplan there."""
+
+        def act(machine: FakeMachine) -> None:
+            write_check(machine)
+            machine.job = replace(machine.job or BackupJob(), program=directory)
+
+        self._host.perform("install_etcdplan", act, directory, claim=claim)
+
+    def write_backup_job(self, claim: Claim, job: BackupJobFiles) -> None:
+        """Write the files and let the timer wait."""
+
+        def act(machine: FakeMachine) -> None:
+            write_check(machine)
+            files = {path: sha256_of(text) for path, text in job.files.items()}
+            machine.job = BackupJob(job.program, files, True, "PUBLIC KEY", "age1")
+
+        self._host.perform("write_backup_job", act, claim=claim)
+
+    def remove_backup_job(self, claim: Claim) -> None:
+        """Take timer and files away."""
+
+        def act(machine: FakeMachine) -> None:
+            machine.job = None
+            machine.pairs.pop(BACKUP_LEAF, None)
+
+        self._host.perform("remove_backup_job", act, claim=claim)
 
     def install_trust(self, claim: Claim, bundle_pem: bytes) -> None:
         """Write the CA bundle."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from etcdplan.model.backup_job import BackupJob
 from tests.support.fake_etcd import FakeData
 from tests.support.fake_pki import describe_leaf, describe_trust, key_of
 
@@ -141,6 +142,7 @@ class FakeMachine:
     new_keys: dict[str, str] = field(default_factory=dict)
     bundle: bytes | None = None
     program: str | None = None
+    job: BackupJob | None = None
     """Where etcd from an archive lies."""
     strays: dict[str, Mapping[str, str]] = field(default_factory=dict)
     """Flags of API servers that no unit runs, by what runs them."""

@@ -90,6 +90,7 @@ class FakeHost:
             api_servers={name.removeprefix("apiserver/"): unit for name, unit in units.items()},
             program=fact("program", machine.program),
             staged=fact("staged", machine.staged and _identity(machine.staged)),
+            job=fact("job", machine.job),
             free_bytes=0 if machine.full else _FREE,
             strays=machine.strays,
         )

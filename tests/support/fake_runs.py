@@ -10,6 +10,7 @@ from etcdplan.apply.events import Event
 from etcdplan.apply.holder import Holder
 from etcdplan.apply.session import Session
 from etcdplan.backup.source import choose_member
+from etcdplan.hosts.job_files import PackedProgram
 from etcdplan.hosts.ports import Hosts, LeafFile
 from etcdplan.model.backups import Backup, Store
 from etcdplan.model.effects import IssueLeaf
@@ -152,6 +153,7 @@ class Runner:
             beat=False,
             hook=self.world.run_hook,
             programs=lambda: {"etcd": b"a program"},
+            packed=lambda _: PackedProgram(b"an archive", "python3.11", "0.1.0"),
             backups=FakeSource(self.world),
             taker=FakeTaker(self.world),
         )

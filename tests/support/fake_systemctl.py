@@ -146,6 +146,18 @@ def stop(unit: str, number: int) -> int:
     return 0
 
 
+def timer(verb: str, unit: str) -> int:
+    if verb == "show":
+        print(f"ActiveState={note(unit, 'active') or 'inactive'}")
+        print(f"UnitFileState={note(unit, 'enabled')}d")
+        return 0
+    if verb in ("enable", "disable"):
+        note(unit, "enabled", verb)
+    if verb in ("restart", "disable"):
+        note(unit, "active", "active" if verb == "restart" else "inactive")
+    return 0
+
+
 def main() -> int:
     FAKE.mkdir(exist_ok=True)
     with (FAKE / "log").open("a") as log:
@@ -155,6 +167,8 @@ def main() -> int:
     if (FAKE / "broken").exists():
         print("Failed to connect to bus: No such file or directory", file=sys.stderr)
         return 1
+    if timers := [word for word in rest if word.endswith(".timer")]:
+        return timer(verb, timers[0])
     if verb == "show":
         wanted = next((word.split(",") for word in rest if "," in word or word == "User"), [])
         if "--value" in rest:

@@ -19,7 +19,7 @@ from tests.support.restores import asked_restore
 VERSIONS = ("3.4.23", "3.5.29", "3.5.35", "3.6.10", "3.6.16", "3.7.3")
 ARCHIVE = {"archive": "etcd.tar.gz", "sha256": "c0ffee11" * 8}
 BACKUP = {
-    "destinations": ["here", "there"],
+    "destinations": ["/srv/here", "s3://bucket/there"],
     "encryption": {
         "recipients": [f"age1{'q' * 58}"],
         "signingKey": "backup.key",
@@ -29,6 +29,7 @@ BACKUP = {
 }
 BALANCER = "https://lb.example:2379"
 MEMBER_HOSTS = (*(f"10.0.0.{n}" for n in range(1, 9)), "fd00::9", "etcd10.example", "10.0.0.11", "10.0.0.12")
+BACKUP_HOSTS = ("10.0.2.1", "10.0.2.2")
 API_HOSTS = tuple(f"10.0.1.{n}" for n in range(1, 5))
 
 
@@ -49,6 +50,8 @@ class Draft:
     api_flags: Mapping[str, str] = field(default_factory=dict)
     ports: Mapping[tuple[str, str], int] = field(default_factory=dict)
     data_dir: str = "/var/lib/etcd"
+    by_themselves: bool = False
+    """Whether hosts may take backups by themselves."""
 
     def spec(self) -> Spec:
         """Write the spec down."""
@@ -91,10 +94,17 @@ class Draft:
                         # Some of each, as with `source`, without a draw that would change every case there was.
                         "drain": "balancer" if own and self.outage else None,
                     },
-                    "backup": None if own or self.outage else BACKUP,
+                    "backup": None if own or self.outage else {**BACKUP, **self._backup_hosts()},
                 },
             }
         )
+
+    def _backup_hosts(self) -> dict[str, Any]:
+        """Some have a member that takes backups by itself, some a host beside the cluster; again without a draw."""
+        if not self.by_themselves or self.connect != "all" or len(self.members) not in (5, 7):
+            return {}
+        beside = BACKUP_HOSTS[: len(self.api_servers)]
+        return {"schedule": "@hourly", "hosts": [self.members[-1][1], *beside]}
 
     def target(self) -> Target:
         """Spell the spec out."""
@@ -118,6 +128,7 @@ def draw_draft(rng: Random) -> Draft:
             tls=rng.random() < 0.8,
             outage=rng.random() < 0.4,
             version=rng.choice(VERSIONS),
+            by_themselves=True,
         ),
     )
 

@@ -55,7 +55,7 @@ class World:
         membership = self.state.membership.value
         if membership is None:
             return
-        places = [*target.member_hosts, *(host_of(url) for url in membership.members)]
+        places = [*target.member_hosts, *target.backup_hosts, *(host_of(url) for url in membership.members)]
         for host in self.state.hosts.values():
             places += host.record.value.hosts if host.record.value else ()
         for address in target.hosts():

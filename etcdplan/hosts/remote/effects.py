@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from etcdplan.diff.backup_host import BACKUP_UNIT, BACKUP_USER
+from etcdplan.hosts.job_files import BackupJobFiles, PackedProgram
 from etcdplan.hosts.ports import Claim, HostRefused, ProgramFiles, StagedFiles
-from etcdplan.hosts.remote import dead_man, frozen, restored
+from etcdplan.hosts.remote import backup_job, dead_man, frozen, restored
 from etcdplan.hosts.remote.calls import Calls, EtcdAccess
 from etcdplan.hosts.remote.flag_words import effective, flags_among
 from etcdplan.hosts.remote.inspect import inspect
@@ -24,6 +26,7 @@ from etcdplan.hosts.remote.service import Service
 from etcdplan.hosts.remote.unit_settings import SYSTEM, changed_files, on_disk
 from etcdplan.hosts.remote.view import View
 from etcdplan.hosts.shell import Shell
+from etcdplan.model.backup_job import BACKUP_LEAF
 from etcdplan.model.state import ETCD, PROGRAM, Settings, api_server_unit, steady
 
 T = TypeVar("T")
@@ -182,13 +185,16 @@ class RemoteEffects:
             if etcd
             else self._name(api_server_unit(server), missing=f"kube-apiserver-{server}.service")
         )
+        user = self.layout.user if etcd else "root"
+        if leaf == BACKUP_LEAF:
+            unit, user = f"{BACKUP_UNIT}.service", BACKUP_USER
         self._once.do(
             claim,
             "install-leaf",
             f"install the certificate {leaf}",
             _checked(leaf),
             unit,
-            self.layout.user if etcd else "root",
+            user,
             self.layout.etcd_unit,
             payload=certificate_pem,
         )
@@ -196,6 +202,18 @@ class RemoteEffects:
     def install_program(self, claim: Claim, program: ProgramFiles) -> None:
         """Put etcd's program and what came with it in place."""
         install(self._once, claim, program)
+
+    def install_etcdplan(self, claim: Claim, directory: str, packed: PackedProgram) -> None:
+        """Put etcdplan into a directory as a whole."""
+        backup_job.install(self._once, claim, directory, packed)
+
+    def write_backup_job(self, claim: Claim, job: BackupJobFiles) -> None:
+        """Write the host's job and let its timer wait."""
+        backup_job.write(self._once, claim, job)
+
+    def remove_backup_job(self, claim: Claim) -> None:
+        """Stop the timer and remove what came with it."""
+        backup_job.remove(self._once, claim)
 
     def install_trust(self, claim: Claim, bundle_pem: bytes) -> None:
         """Write the CA bundle."""

@@ -163,15 +163,17 @@ set_aside() {
     fi
 }
 
-# user NAME: make the system user that etcd runs as, unless it is there.
+# user NAME: make the system user that etcd runs as, or that takes backups, unless it is there.
 user() {
     if id -u "$1" >/dev/null 2>&1; then
         return
     fi
+    about=etcd users=$root/etc/sysusers.d/etcdplan.conf
+    case $1 in etcdplan-*) about=$1 users=$root/etc/sysusers.d/$1.conf ;; esac
     try mkdir -p "$root/etc/sysusers.d"
-    try put "$root/etc/sysusers.d/etcdplan.conf" "$(encoded "u $1 - \"etcd\" /var/lib/etcd
+    try put "$users" "$(encoded "u $1 - \"$about\" /var/lib/$about
 ")" 644
-    try systemd-sysusers "$root/etc/sysusers.d/etcdplan.conf"
+    try systemd-sysusers "$users"
 }
 
 case $verb in

@@ -17,6 +17,8 @@ class Layout:
 
     `source` is where etcd from the spec's archive must lie; then `program` is that, and counts for every unit.
 
+    `etcdplan` is the directory of the etcdplan that takes backups on this host, if any does.
+
     `api_servers` are the instances that the spec has on this host, each with its unit when the spec names one, else
     empty. Unnamed, instance NAME is `kube-apiserver-NAME.service` or `kube-apiserver@NAME.service`, and a
     `kube-apiserver.service` is the only instance that has no such unit.
@@ -27,6 +29,7 @@ class Layout:
     program: str = "/usr/local/bin/etcd"
     user: str = "etcd"
     data_dir: str = "/var/lib/etcd"
+    etcdplan: str = ""
     api_servers: Mapping[str, str] = field(default_factory=dict)
 
     def unit_names(self, units: Iterable[str]) -> dict[str, str]:

@@ -314,6 +314,32 @@ if [ -n "$program" ] && [ -x "$program" ] && [ -e "${program%/*}/SHA256SUMS" ]; 
     openssl dgst -sha256 -r <"$program" && cat "${program%/*}/SHA256SUMS"
 fi
 
+# What takes backups here: programs and files by checksum, how timer and last run are, and the public halves of its keys.
+backup=$root/etc/etcdplan/backup
+set -- "$root/opt/etcdplan"/etcdplan-*
+if [ -d "$backup" ] || [ -e "$1" ] || [ -e "$root/etc/systemd/system/etcdplan-backup.timer" ]; then
+    say "job programs"
+    for file in "$@"; do
+        if [ -x "$file/etcdplan" ]; then
+            printf '%s\n' "${file#"$root"}"
+        fi
+    done
+    say "job files"
+    for file in "$backup/spec.yaml" "$backup/trusted"/*.pub "$root/etc/systemd/system/etcdplan-backup".*; do
+        if [ -f "$file" ]; then
+            printf '%s %s\n' "$(digest "$file")" "${file#"$root"}"
+        fi
+    done
+    say "job timer"
+    timeout 5 systemctl show -p ActiveState,UnitFileState etcdplan-backup.timer
+    say "job service"
+    timeout 5 systemctl show -p Result etcdplan-backup.service
+    say "job signer"
+    head -c 4096 "$backup/keys/signing.key.pub" 2>/dev/null
+    say "job recipient"
+    sed -n 's/^# public key: //p' "$backup/keys/identity" 2>/dev/null
+fi
+
 for mark in "$state/held"/* "$state/drained"/* "$state/dead-man/armed"/* "$state/dead-man/fired"/*; do
     if [ -e "$mark" ]; then
         kind=${mark%/*}

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from etcdplan.hosts.data_dir import STAGED, judge, segments
 from etcdplan.hosts.ports import HostReport, LeafFile
+from etcdplan.hosts.remote import backup_job
 from etcdplan.hosts.remote.flag_words import effective, flags_among
 from etcdplan.hosts.remote.layout import Layout
 from etcdplan.hosts.remote.program import installed
@@ -50,6 +51,7 @@ def report(address: str, layout: Layout, view: View) -> HostReport:
         program=facts.fact("program", lambda: installed(view.program, layout.source)),
         staged=facts.fact("staged", facts.staged),
         strays={} if view.silence else dict(_strays(view)),
+        job=facts.fact("job", lambda: backup_job.seen(view.job, layout.etcdplan)),
     )
 
 

@@ -86,6 +86,8 @@ class View:
     processors: int = 0
     """Bytes, and how many; 0 when the host did not say."""
     listening: tuple[tuple[str, int], ...] | None = None
+    job: dict[str, bytes] = field(default_factory=dict)
+    """What is to be said of what takes backups there, by what it is about."""
     program: bytes | None = None
     """What is to be said of the program that was asked about, one line a file; None when it is not there."""
 
@@ -207,6 +209,8 @@ def parse(answer: Answer) -> View:
                     view.volumes[rest] = volume
             case "installed":
                 view.program = content
+            case "job":
+                view.job[rest] = content
             case "held":
                 view.held.add(rest)
             case "drained":

@@ -1,6 +1,7 @@
 """Certificates come first: they hurt nobody, and whatever starts later needs them."""
 
-from etcdplan.diff.target import ApiServerTarget, MemberTarget
+from etcdplan.diff.backup_hosts import answering
+from etcdplan.diff.target import Owner
 from etcdplan.diff.view import View
 from etcdplan.planner.refusal import Refusal
 from etcdplan.steps.base import Step
@@ -25,7 +26,7 @@ def trust(view: View) -> Step | None:
 
 def certificates(view: View) -> Step | Refusal | None:
     """Issue certificates."""
-    owners: tuple[MemberTarget | ApiServerTarget, ...] = (*view.target.members.values(), *view.api_servers)
+    owners: tuple[Owner, ...] = (*view.target.members.values(), *view.api_servers, *answering(view))
     for owner in owners:
         for step in view.certificates(owner):
             if step.effects(view.state):

@@ -3,15 +3,18 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from etcdplan.diff.target import BackupTarget, Target
+from etcdplan.diff.backup_host import JobTarget
+from etcdplan.diff.target import BackupHostTarget, BackupTarget, Target
 from etcdplan.diff.view import View
+from etcdplan.model.backup_job import BackupJob
 from etcdplan.model.backups import Backup, Store
 from etcdplan.model.corruption import Corruption
-from etcdplan.model.facts import Fact, known, unknown
-from etcdplan.model.state import State
+from etcdplan.model.facts import ABSENT, Fact, known, unknown
+from etcdplan.model.state import Host, State
 from etcdplan.planner.backup_checks import SPARE, check_backups, cited
 from etcdplan.planner.rules.backups import FRESH, wanted_backup
 from etcdplan.planner.unroll import unroll
@@ -137,3 +140,30 @@ def test_a_restore_does_not_wait_for_a_last_backup_that_nobody_can_give() -> Non
         assert not plan.refusals
         assert ("take-backup" in [planned.step.kind for planned in plan.steps]) == taken
         assert any("No last backup" in note for note in cited(plan)) != taken
+
+
+PEM = "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [
+        (None, set()),
+        (BackupJob(signer=PEM.format("abcd"), recipient="age1ours"), set()),
+        (BackupJob(signer=PEM.format("ab\ncd"), recipient="age1ours"), set()),
+        (BackupJob(signer=PEM.format("abce"), recipient="age1ours"), {"EP308"}),
+        (BackupJob(signer=PEM.format("abcd"), recipient="age1other"), {"EP308"}),
+        (BackupJob(signer=PEM.format("abcd"), recipient="age1ours", failed=True), {"EP309"}),
+        (BackupJob(signer=PEM.format("abce"), recipient="age1ours", failed=True), {"EP308"}),
+    ],
+)
+def test_what_keeps_a_host_from_taking_backups_is_found(job: BackupJob | None, said: set[str]) -> None:
+    wanted = BackupHostTarget("h", "h", (), JobTarget("", (), {}, ()))
+    policy = target(recipients=("age1ours",), trusted_keys=(PEM.format("abcd"),))
+    asked = replace(policy, backup_hosts={"h": wanted})
+    host = Host("h", job=known(job) if job else ABSENT)
+    seen = replace(state(store()), hosts={"h": host})
+    found = {one.code for one in check_backups(asked, seen) if one.address == "backup-host/h"}
+    assert found == said
+    silent = replace(seen, hosts={"h": replace(host, unreachable="no answer")})
+    assert {one.code for one in check_backups(asked, silent) if "host" in one.address} == {"EP310"}

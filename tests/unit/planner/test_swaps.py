@@ -261,6 +261,7 @@ HARMLESS = {
     ("remove_leaving", "route_back"): "who leaves and where clients are routed do not touch each other",
     ("final", "restart_units"): "an API server's flags and what else remembers the cluster are not the same",
     ("restart_units", "rolling_change"): "what remembers the cluster and how members run are not the same",
+    ("set_up", "dismiss"): "who takes backups from now on and who no longer does are different hosts",
 }
 """Neighbours that may be swapped, and why."""
 

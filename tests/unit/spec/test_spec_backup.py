@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from etcdplan.cli.app import run
+from etcdplan.diff.target import build_target
 from etcdplan.errors import SpecError
 from etcdplan.spec.load import load_spec
 from tests.support.backups import with_backups
@@ -32,6 +33,59 @@ def spec_with(home: Path, destination: str) -> Path:
 )
 def test_directories_and_buckets_are_taken(tmp_path: Path, place: str) -> None:
     assert load_spec(spec_with(tmp_path, place)).spec.spec.backup.destinations[1] == place  # type: ignore[union-attr]
+
+
+def hosts(home: Path, **policy: object) -> Path:
+    spec = spec_with(home, "s3://bucket/prod")
+    document = yaml.safe_load(spec.read_text())
+    own = {
+        "hosts": ["10.0.0.11", "etcd.example"],
+        "schedule": "@hourly",
+        "destinations": ["s3://bucket/prod"],
+    }
+    document["spec"]["backup"] |= own | policy
+    spec.write_text(yaml.safe_dump(document, sort_keys=False))
+    return spec
+
+
+def test_hosts_wait_for_each_other(tmp_path: Path) -> None:
+    loaded = load_spec(hosts(tmp_path, takeOverAfter="90s"))
+    keys = ("-----BEGIN PUBLIC KEY-----\n",)
+    target = build_target(loaded.spec, ca="ca", trusted_keys=keys)
+    first, second = (one.job for one in target.backup_hosts.values())
+    unit = "/etc/systemd/system/etcdplan-backup.service"
+    assert "sleep" not in first.files[unit] and "ExecStartPre=sleep 90\n" in second.files[unit]
+    assert first.extras == ("s3",) and first.program.endswith("+s3")
+    own = tmp_path / "own.yaml"
+    own.write_text(first.files["/etc/etcdplan/backup/spec.yaml"])
+    again = load_spec(own).spec.spec
+    assert again.backup is not None and again.backup.hosts == []
+    assert again.members == loaded.spec.spec.members
+    assert again.tls.operator is not None and again.tls.operator.key == "/etc/etcdplan/pki/backup/tls.key"
+
+
+def test_what_a_job_does_not_depend_on_changes_no_job(tmp_path: Path) -> None:
+    spec = hosts(tmp_path)
+    before = build_target(load_spec(spec).spec, ca="ca").backup_hosts
+    document = yaml.safe_load(spec.read_text())
+    document["spec"]["etcd"]["quotaBackend"] = "3GiB"
+    spec.write_text(yaml.safe_dump(document))
+    assert build_target(load_spec(spec).spec, ca="ca").backup_hosts == before
+
+
+@pytest.mark.parametrize(
+    ("policy", "what"),
+    [
+        ({"hosts": ["10.0.0.11", "10.0.0.11"]}, "every host is used once"),
+        ({"schedule": None}, "without 'schedule' nothing is ever due"),
+        ({"destinations": ["backups"]}, "a directory beside the spec is another one on each host"),
+        ({"hosts": ["a b"]}, "'a b' is not a host"),
+        ({"hosts": [f"10.0.0.{n}" for n in range(1, 6)]}, "at most 4"),
+    ],
+)
+def test_hosts_that_could_take_none_are_refused(tmp_path: Path, policy: dict[str, object], what: str) -> None:
+    with pytest.raises(SpecError, match=what):
+        load_spec(hosts(tmp_path, **policy))
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ class BackupJob:
     standby: int = 0
     writes: Sequence[str] = ()
     """The directories that it writes to: destinations, and that of the metrics."""
+    installed: bool = False
+    """Whether `apply` has installed it: then it reaches etcd alone, and its user has a home but no rights on hosts."""
 
     @property
     def name(self) -> str:
@@ -36,6 +38,7 @@ def service(job: BackupJob) -> str:
     command = [job.program, "backup", "run", job.spec, "--if-due"]
     command += ["--etcd-dir", job.etcd_dir] if job.etcd_dir else []
     command += ["--metrics", job.metrics] if job.metrics else []
+    command += ["--without-ssh"] if job.installed else []
     lines = [
         "[Unit]",
         f"Description=Backup of the etcd cluster {job.cluster}",
@@ -49,7 +52,15 @@ def service(job: BackupJob) -> str:
         f"ExecStart={' '.join(map(_quoted, command))}",
         f"TimeoutStartSec={LONGEST + job.standby}",
     ]
-    if job.identity:
+    if job.installed:
+        home = f"/var/lib/{job.user}"
+        lines += [
+            f"Environment=HOME={home} ETCDPLAN_AGE_IDENTITY={job.identity}",
+            f"EnvironmentFile=-{home}/environment",
+            f"StateDirectory={job.user}",
+            "StateDirectoryMode=0700",
+        ]
+    elif job.identity:
         lines += [
             f"LoadCredential=age-identity:{_escaped(job.identity)}",
             "Environment=ETCDPLAN_AGE_IDENTITY=%d/age-identity",
