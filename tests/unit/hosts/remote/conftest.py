@@ -82,10 +82,10 @@ class Bench:
         file.write_text(text)
         return file
 
-    def lock(self, token: int) -> None:
+    def lock(self, token: int, *, held: bool = True) -> None:
         """Put a lock on the host, as the lock's code writes it."""
         holder = Holder("id", "runner", "user", 1, 2, "boot", "ns", 'apply "token": 9')
-        self.host.store.write("lock.json", LockRecord(1, token, True, holder, "t", 0, "t").encode())
+        self.host.store.write("lock.json", LockRecord(1, token, held, holder, "t", 0, "t").encode())
 
     def claim(self, token: int = TOKEN) -> Claim:
         return Claim(token, f"{TOKEN:08d}-run/{next(self._numbers)}")

@@ -9,7 +9,7 @@ from etcdplan.apply.holder import Holder
 from etcdplan.apply.lock import acquire
 from etcdplan.errors import LockHeldError, UnobservedError
 from etcdplan.hosts.ports import Fenced
-from tests.unit.hosts.remote.conftest import Bench
+from tests.unit.hosts.remote.conftest import TOKEN, Bench
 
 HOSTS = ("h1", "h2", "h3")
 
@@ -20,6 +20,7 @@ def benches(tmp_path: Path) -> dict[str, Bench]:
     for name in HOSTS:
         (tmp_path / name).mkdir()
         benches[name] = Bench(tmp_path / name)
+        benches[name].lock(TOKEN, held=False)  # Else whoever comes waits until its holder counts as dead.
     return benches
 
 
