@@ -74,7 +74,11 @@ def main() -> None:
             print(lines[-1], flush=True)
             assert right, resumed
     text = (
-        header("Restores that die on hosts", "python -m tests.evidence.restore_kills", WHAT)
+        header(
+            "Restores that die on hosts",
+            f"python -m tests.evidence.restore_kills --points {options.points}",
+            WHAT,
+        )
         + "\n| effect | within the step | power cut | resumes | seconds | right |\n|---|---|---|---|---|---|\n"
         + "\n".join(lines)
         + "\n"
