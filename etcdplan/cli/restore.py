@@ -223,9 +223,12 @@ def request(
 def _loss(asked: "Restore", manifest: "Manifest", state: "State", *, restarts: bool) -> list[str]:
     """Say what a restore gives up."""
     age = max(state.now - manifest.time, 0)
+    ago = f"{age // 3600} h {age % 3600 // 60} min ago"
     lines = [
-        f"All that was written since {manifest.taken_at} ({age // 3600} h {age % 3600 // 60} min ago, revision "
-        f"{manifest.revision}) is lost."
+        f"All that was written since {manifest.taken_at} ({ago}, revision {manifest.revision}) is lost."
+        if manifest.origin is None or manifest.origin.kind == "survivor"
+        else f"All that was written after revision {manifest.revision} is lost. The backup was made {ago}, of a copy "
+        "of a stopped etcd's data or of a volume: they are as old as that etcd's end, or the volume's snapshot."
     ]
     if not asked.bump:
         lines.append(

@@ -80,6 +80,9 @@ def test_a_copy_of_a_volume_becomes_a_backup_and_the_directory_of_a_live_etcd_do
     assert (taken["member"], taken["origin"]["kind"]) == ("member1", "data")
     assert taken["trial"]["keys"] == 20
     assert taken["name"] in lab.run("backup", "list", spec).out
+    asked = lab.run("restore", spec, taken["name"], *take[3:5], expect=None)
+    assert "they are as old as that etcd's end" in plain(asked.out + asked.err)
+    assert "was written since" not in plain(asked.out + asked.err)
 
     log = tmp_path / "log"
     (copy / "member/wal").rename(log)
