@@ -175,6 +175,7 @@ def record(world: FakeWorld, target: Target, cluster: FakeCluster) -> bytes:
             "cluster": target.cluster,
             "cluster_id": cluster.id,
             "hosts": list(target.member_hosts),
+            "servers": [server.host for server in target.api_servers.values()],
             "members": [
                 {
                     "id": member.id,
