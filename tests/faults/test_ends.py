@@ -45,7 +45,8 @@ def test_hosts_remember_the_cluster_as_it_is_now(story: Story) -> None:
     for address in attempt.target.hosts():
         assert _remembered(world.machines[address]) == _members(cluster), address
         assert set(json.loads(world.machines[address].files["record.json"])["hosts"]) == {
-            *attempt.target.member_hosts
+            *attempt.target.member_hosts,
+            *attempt.target.backup_hosts,
         }
     for address in world.machines.keys() - set(attempt.target.hosts()):
         assert world.machines[address].record is None or not world.machines[address].reachable

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etcdplan.apply.clock import stamp
-from etcdplan.diff.target import ApiServerTarget, LeafTarget, MemberTarget, Target, build_target
+from etcdplan.diff.target import ApiServerTarget, LeafTarget, MemberTarget, Owner, Target, build_target
+from etcdplan.model.backup_job import BackupJob, sha256_of
 from etcdplan.spec.models import Spec
 from tests.support.fake_etcd import FakeCluster
 from tests.support.fake_machine import RECORD_FILE, FakeMachine, FakePair
@@ -117,6 +118,10 @@ def founded(
         }
         give_certificates(world, target, server)
         world.start(server.host, server.unit)
+    for backup in target.backup_hosts.values():
+        give_certificates(world, target, backup)
+        files = {path: sha256_of(text) for path, text in backup.job.files.items()}
+        world.machines[backup.host].job = BackupJob(backup.job.program, files, True, "PUBLIC KEY", "age1")
     world.settle(14)
     cluster = world.clusters[-1]
     for address in target.hosts():
@@ -147,7 +152,7 @@ def endpoints(target: Target, server: ApiServerTarget) -> str:
     return ",".join(m.client_url for m in target.members.values() if not mine or m.name in mine)
 
 
-def give_certificates(world: FakeWorld, target: Target, owner: MemberTarget | ApiServerTarget) -> None:
+def give_certificates(world: FakeWorld, target: Target, owner: Owner) -> None:
     """Put the CA bundle and the owner's certificates on its host."""
     machine = world.machines[owner.host]
     if target.ca:
@@ -174,7 +179,7 @@ def record(world: FakeWorld, target: Target, cluster: FakeCluster) -> bytes:
         {
             "cluster": target.cluster,
             "cluster_id": cluster.id,
-            "hosts": list(target.member_hosts),
+            "hosts": [*target.member_hosts, *target.backup_hosts],
             "servers": [server.host for server in target.api_servers.values()],
             "members": [
                 {
