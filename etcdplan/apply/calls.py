@@ -1,7 +1,7 @@
 """From an effect of the model to the calls of ports that make it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -217,18 +217,14 @@ class Caller:
     def _programs(self) -> Mapping[str, bytes]:
         if self.programs is None:
             raise StoppedError("etcd's program is needed and no archive is at hand.", hint="Set etcd.source.")
-        try:
+        with _stopping():
             return self.programs()
-        except EtcdplanError as error:
-            raise StoppedError(error.message, hint=error.hint) from error
 
     def _packed(self, extras: tuple[str, ...]) -> PackedProgram:
         if self.packed is None:
             raise StoppedError("etcdplan cannot be packed here.")
-        try:
+        with _stopping():
             return self.packed(extras)
-        except EtcdplanError as error:
-            raise StoppedError(error.message, hint=error.hint) from error
 
     def _backups(self) -> RestoreSource:
         if self.backups is None:
@@ -255,6 +251,15 @@ class Caller:
             leaf.name,
             lambda port, claim: port.install_leaf(claim, leaf.name, certificate),
         )
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Stop the run with what something on this machine fails with."""
+    try:
+        yield
+    except EtcdplanError as error:
+        raise StoppedError(error.message, hint=error.hint) from error
 
 
 def _stage(port: HostEffects, claim: Claim, source: RestoreSource, restore: Restore, url: str) -> None:
