@@ -46,7 +46,7 @@ def units(
     """
     from etcdplan.cli.backup import policy_of
     from etcdplan.cli.files import write_file
-    from etcdplan.diff.backup_units import BackupJob, service, timer
+    from etcdplan.diff.backup_units import ScheduledBackup, service, timer
     from etcdplan.spec.load import load_spec
     from etcdplan.spec.schedule import parse
     from etcdplan.spec.units import duration
@@ -72,7 +72,7 @@ def units(
     home = Path(spec_there).parent
     writes = [f"{home / place}" for place in policy.destinations if "://" not in place]
     writes += [str(Path(metrics).parent)] if metrics else []
-    job = BackupJob(
+    job = ScheduledBackup(
         loaded.spec.metadata.name, program, spec_there, user, identity, etcd_dir, metrics, wait, writes
     )
     for kind, text in (("service", service(job)), ("timer", timer(job, parse(policy.schedule)))):

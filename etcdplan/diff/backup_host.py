@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from etcdplan import __version__
-from etcdplan.diff.backup_units import BackupJob, service, timer
+from etcdplan.diff.backup_units import ScheduledBackup, service, timer
 from etcdplan.model.backup_job import ETCDPLAN_PLACE
 from etcdplan.spec.load import normalised
 from etcdplan.spec.models import Spec
@@ -48,7 +48,7 @@ def job(
     program = f"{ETCDPLAN_PLACE}/etcdplan-{'+'.join((__version__, *extras))}"
     directories = tuple(place for place in policy.destinations if "://" not in place)
     trusted = {f"{JOB}/trusted/{n}.pub": text for n, text in enumerate(trusted_keys, 1)}
-    unit = BackupJob(
+    unit = ScheduledBackup(
         cluster=spec.metadata.name,
         program=f"{program}/etcdplan",
         spec=f"{JOB}/spec.yaml",

@@ -11,7 +11,7 @@ LONGEST: Final = 6 * 3600
 
 
 @dataclass(frozen=True, slots=True)
-class BackupJob:
+class ScheduledBackup:
     """What runs on the host; all paths are there. `standby` seconds it waits, and takes one only if nobody else has."""
 
     cluster: str
@@ -33,7 +33,7 @@ class BackupJob:
         return f"etcdplan-backup-{self.cluster}"
 
 
-def service(job: BackupJob) -> str:
+def service(job: ScheduledBackup) -> str:
     """Return the service: one run, with no more of the host than that needs (systemd.exec(5))."""
     command = [job.program, "backup", "run", job.spec, "--if-due"]
     command += ["--etcd-dir", job.etcd_dir] if job.etcd_dir else []
@@ -90,7 +90,7 @@ def service(job: BackupJob) -> str:
     return "\n".join(lines) + "\n"
 
 
-def timer(job: BackupJob, schedule: Schedule) -> str:
+def timer(job: ScheduledBackup, schedule: Schedule) -> str:
     """Return the timer: on the schedule to the second, and at once after a time that the host slept through."""
     return "\n".join(
         [
